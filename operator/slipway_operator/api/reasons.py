@@ -1,0 +1,80 @@
+"""Condition types and reasons. A docstring says what the word means and what a user does about it.
+
+Reasons that the runtime itself reports are `slipway_runtime.contract.FailureReason`; they appear unchanged.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ConditionType(StrEnum):
+    """What a status can claim. Every condition is present from the first reconcile on."""
+
+    READY = "Ready"
+    """This generation serves: its pods answered a real prediction and stand behind the Service."""
+    AVAILABLE = "Available"
+    """At least one pod answers, of this generation or of an older one."""
+    PROGRESSING = "Progressing"
+    """The change is on its way. False when it is stuck; the reason says why."""
+    ACCEPTED = "Accepted"
+    """The spec can be carried out: its children were accepted by the API server."""
+    ROUTE_READY = "RouteReady"
+    """The Ingress has an address. True as well when only the Service was asked for."""
+
+
+class Reason(StrEnum):
+    """Reasons that the operator finds. One word for one cause."""
+
+    RECONCILING = "Reconciling"
+    """No verdict yet: this generation has not been looked at to the end."""
+    VALID = "Valid"
+    """Every child was accepted."""
+    INVALID_SPEC = "InvalidSpec"
+    """The spec contradicts itself. The message names the field and the way out."""
+    SCHEME_NOT_ALLOWED = "SchemeNotAllowed"
+    """The installation does not allow this artifact scheme. Use another, or ask whoever runs the operator."""
+    NAME_CONFLICT = "NameConflict"
+    """A child's name is taken by an object that this ModelDeployment does not own. Rename one of the two."""
+    CHILD_REFUSED = "ChildRefused"
+    """The API server refused a child. The message holds its own words."""
+    PREDICTIONS_ANSWERED = "PredictionsAnswered"
+    """Pods of this generation passed their warm-up prediction and are ready."""
+    PODS_READY = "PodsReady"
+    """At least one pod is ready."""
+    NO_PODS_READY = "NoPodsReady"
+    """No pod is ready. Progressing and lastFailure say why."""
+    SCALED_TO_ZERO = "ScaledToZero"
+    """`spec.replicas` is 0, so nothing serves."""
+    ROLLING_OUT = "RollingOut"
+    """Pods of this generation are starting."""
+    ROLLOUT_COMPLETE = "RolloutComplete"
+    """Every pod is of this generation and ready."""
+    PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+    """`spec.rollout.progressDeadlineSeconds` passed without progress and no better cause was found."""
+    UNSCHEDULABLE = "Unschedulable"
+    """No node can take the pod. The message says which resource is short."""
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    """A ResourceQuota forbids the pod. Raise the quota or lower the request."""
+    POD_REFUSED = "PodRefused"
+    """Admission refused the pod (Pod Security, a LimitRange, a policy). The message holds its words."""
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    """The image could not be pulled. Check `spec.runtime.image` and `imagePullSecrets`."""
+    CONTAINER_CONFIG_ERROR = "ContainerConfigError"
+    """The container could not be configured, most often because a Secret or ConfigMap is missing."""
+    OUT_OF_MEMORY_KILLED = "OutOfMemoryKilled"
+    """The kernel killed the container at its memory limit. Raise `spec.resources.limits.memory`."""
+    CRASHED = "Crashed"
+    """The container ended by itself without telling its reason. The message has the exit code and last lines."""
+    PROBE_FAILING = "ProbeFailing"
+    """The container runs and its probe fails."""
+    EVICTED = "Evicted"
+    """The node evicted the pod. The message says which resource was short."""
+    SERVICE_ONLY = "ServiceOnly"
+    """No Ingress was asked for; the Service is the route."""
+    ADDRESS_ASSIGNED = "AddressAssigned"
+    """The Ingress controller published an address."""
+    ADDRESS_PENDING = "AddressPending"
+    """No Ingress controller has taken the Ingress yet. Check `spec.exposure.ingress.className`."""
+    INTERNAL_ERROR = "InternalError"
+    """A fault of the operator. It keeps trying; its log has the traceback."""

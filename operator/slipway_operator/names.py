@@ -1,0 +1,45 @@
+"""Every name the operator gives: component strings, labels, annotations and children. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+COMPONENT: Final = "slipway-operator"
+"""Field manager, event reporter, User-Agent, Lease and logger: one string for all."""
+STATUS_FIELD_MANAGER: Final = f"{COMPONENT}-status"
+
+DOMAIN: Final = "slipway.dev"
+MODEL_LABEL: Final = f"{DOMAIN}/modeldeployment"
+CONFIG_HASH_ANNOTATION: Final = f"{DOMAIN}/config-hash"
+
+NAME_LABEL: Final = "app.kubernetes.io/name"
+INSTANCE_LABEL: Final = "app.kubernetes.io/instance"
+COMPONENT_LABEL: Final = "app.kubernetes.io/component"
+PART_OF_LABEL: Final = "app.kubernetes.io/part-of"
+MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+
+APPLICATION: Final = "slipway-runtime"
+"""Value of `app.kubernetes.io/name` on everything that serves a model."""
+
+RUNTIME_CONTAINER: Final = "runtime"
+INFERENCE_PORT_NAME: Final = "http"
+ADMIN_PORT_NAME: Final = "admin"
+
+
+def selector_labels(name: str) -> dict[str, str]:
+    """Labels that select the pods of a ModelDeployment. They never change: a Deployment's selector is immutable."""
+    return {NAME_LABEL: APPLICATION, INSTANCE_LABEL: name, MODEL_LABEL: name}
+
+
+def child_labels(name: str) -> dict[str, str]:
+    """Labels of every child."""
+    return selector_labels(name) | {
+        COMPONENT_LABEL: "model-server",
+        PART_OF_LABEL: "slipway",
+        MANAGED_BY_LABEL: COMPONENT,
+    }
+
+
+def config_map_name(name: str) -> str:
+    """The ConfigMap with the runtime's configuration."""
+    return f"{name}-config"

@@ -1,0 +1,1 @@
+"""The runtime: serves one artifact. Importing this package imports nothing else, so `contract` stays light."""

@@ -1,0 +1,167 @@
+"""What the operator and the runtime must agree on: the config file, the ports, the termination message.
+
+Free of heavy imports (pydantic and the standard library only), because the operator's image holds no torch.
+The operator writes a `RuntimeConfig` into a ConfigMap and the runtime reads it; the runtime writes a
+`TerminationMessage` for the kubelet and the operator reads it from the pod's status.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+INFERENCE_PORT: Final = 8080
+"""Users' traffic: the inference protocols and Swagger."""
+ADMIN_PORT: Final = 8081
+"""Probes and metrics, apart from users' traffic so that load never delays a probe."""
+
+CONFIG_DIRECTORY: Final = "/etc/slipway"
+CONFIG_PATH: Final = f"{CONFIG_DIRECTORY}/config.json"
+CACHE_DIRECTORY: Final = "/var/cache/slipway"
+"""Where a fetched artifact is placed; writable in a container whose root file system is read-only."""
+TERMINATION_MESSAGE_PATH: Final = "/dev/termination-log"
+TERMINATION_MESSAGE_LIMIT_BYTES: Final = 4096
+"""The kubelet cuts a longer message. Source: Kubernetes, "Determine the Reason for Pod Failure"."""
+
+STARTUP_PATH: Final = "/startupz"
+READY_PATH: Final = "/readyz"
+LIVE_PATH: Final = "/livez"
+METRICS_PATH: Final = "/metrics"
+
+
+class Wire(BaseModel):
+    """A model of the contract: camelCase in JSON, snake_case in Python, unknown keys refused."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="forbid", frozen=True
+    )
+
+    def to_json(self) -> str:
+        """Stable text: equal values give equal bytes, because the operator hashes it."""
+        return self.model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n"
+
+
+class Format(StrEnum):
+    """What kind of file the artifact is."""
+
+    AUTO = "Auto"
+    TORCH_SCRIPT = "TorchScript"
+
+
+class Datatype(StrEnum):
+    """Element types of the Open Inference Protocol."""
+
+    BOOL = "BOOL"
+    UINT8 = "UINT8"
+    UINT16 = "UINT16"
+    UINT32 = "UINT32"
+    UINT64 = "UINT64"
+    INT8 = "INT8"
+    INT16 = "INT16"
+    INT32 = "INT32"
+    INT64 = "INT64"
+    FP16 = "FP16"
+    FP32 = "FP32"
+    FP64 = "FP64"
+    BYTES = "BYTES"
+
+
+class TensorSpec(Wire):
+    """Name, element type and shape of one input or output; -1 stands for a size that varies."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253)]
+    datatype: Datatype
+    shape: Annotated[list[Annotated[int, Field(ge=-1)]], Field(max_length=16)]
+
+
+class ArtifactConfig(Wire):
+    """Where the artifact lies and what must hold before it is loaded."""
+
+    uri: str
+    digest: str | None = None
+    format: Format = Format.AUTO
+    stall_timeout_seconds: Annotated[int, Field(ge=1)] = 120
+
+
+class WarmupSample(Wire):
+    """One request that the runtime makes of itself before it reports ready; the values are generated."""
+
+    inputs: list[TensorSpec]
+
+
+class RuntimeConfig(Wire):
+    """All that a runtime is told. The file is JSON; command-line flags and nothing else override it."""
+
+    name: str
+    """The model's name in URLs (`/v2/models/{name}`)."""
+    artifact: ArtifactConfig
+    warmup_samples: list[WarmupSample] = []
+    root_path: Annotated[str, Field(pattern=r"^(/[^/\s]+)*$")] = ""
+    """A path prefix that the Ingress leaves on requests; the runtime strips it."""
+    request_timeout_seconds: Annotated[int, Field(ge=1)] = 30
+    max_request_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024
+    drain_delay_seconds: Annotated[int, Field(ge=0)] = 5
+    """After SIGTERM: how long the runtime goes on accepting while endpoints forget the pod."""
+
+
+class Stage(StrEnum):
+    """How far the runtime had come."""
+
+    CONFIG = "Config"
+    FETCH = "Fetch"
+    VERIFY = "Verify"
+    LOAD = "Load"
+    WARM_UP = "WarmUp"
+    SERVE = "Serve"
+
+
+class FailureReason(StrEnum):
+    """Why the runtime ended. The operator shows the word unchanged, as a condition's reason."""
+
+    INVALID_CONFIG = "InvalidConfig"
+    UNSUPPORTED_SCHEME = "UnsupportedScheme"
+    ARTIFACT_NOT_FOUND = "ArtifactNotFound"
+    ARTIFACT_UNAUTHENTICATED = "ArtifactUnauthenticated"
+    ARTIFACT_FORBIDDEN = "ArtifactForbidden"
+    CREDENTIALS_MISSING = "CredentialsMissing"
+    ARTIFACT_UNREACHABLE = "ArtifactUnreachable"
+    ARTIFACT_STALLED = "ArtifactStalled"
+    NO_SPACE_LEFT = "NoSpaceLeft"
+    DIGEST_MISMATCH = "DigestMismatch"
+    UNSUPPORTED_FORMAT = "UnsupportedFormat"
+    MODEL_LOAD_FAILED = "ModelLoadFailed"
+    SIGNATURE_MISSING = "SignatureMissing"
+    WARM_UP_FAILED = "WarmUpFailed"
+    OUT_OF_MEMORY = "OutOfMemory"
+    PORT_IN_USE = "PortInUse"
+    INTERNAL_ERROR = "InternalError"
+
+
+class TerminationMessage(Wire):
+    """The runtime's last word, written to `TERMINATION_MESSAGE_PATH` before it exits with a failure."""
+
+    stage: Stage
+    reason: FailureReason
+    message: str
+
+    def encode(self) -> bytes:
+        """At most `TERMINATION_MESSAGE_LIMIT_BYTES` of JSON; a longer message is cut, never the JSON."""
+        text = self.message
+        while True:
+            data = self.model_copy(update={"message": text}).model_dump_json(by_alias=True).encode()
+            excess = len(data) - TERMINATION_MESSAGE_LIMIT_BYTES
+            if excess <= 0:
+                return data
+            # A character is at least one byte of JSON, so this ends; "…" needs room for its three bytes.
+            text = text[: max(0, len(text) - max(excess, 1) - 3)] + "…" if len(text) > 4 else ""
+
+    @classmethod
+    def decode(cls, text: str) -> TerminationMessage | None:
+        """None when the text is no message of ours, such as the last log lines of another program."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError:
+            return None
