@@ -7,6 +7,7 @@ The operator writes a `RuntimeConfig` into a ConfigMap and the runtime reads it;
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from enum import StrEnum
 from typing import Annotated, Final
 
@@ -149,14 +150,19 @@ class TerminationMessage(Wire):
 
     def encode(self) -> bytes:
         """At most `TERMINATION_MESSAGE_LIMIT_BYTES` of JSON; a longer message is cut, never the JSON."""
-        text = self.message
-        while True:
-            data = self.model_copy(update={"message": text}).model_dump_json(by_alias=True).encode()
-            excess = len(data) - TERMINATION_MESSAGE_LIMIT_BYTES
-            if excess <= 0:
-                return data
-            # A character is at least one byte of JSON, so this ends; "…" needs room for its three bytes.
-            text = text[: max(0, len(text) - max(excess, 1) - 3)] + "…" if len(text) > 4 else ""
+        whole = self._encode(self.message)
+        if len(whole) <= TERMINATION_MESSAGE_LIMIT_BYTES:
+            return whole
+        # A character takes one to six bytes of JSON, so the longest prefix that fits is searched, not computed.
+        length = bisect_left(
+            range(len(self.message)),
+            True,
+            key=lambda n: len(self._encode(self.message[:n] + "…")) > TERMINATION_MESSAGE_LIMIT_BYTES,
+        )
+        return self._encode(self.message[: length - 1] + "…")
+
+    def _encode(self, message: str) -> bytes:
+        return self.model_copy(update={"message": message}).model_dump_json(by_alias=True).encode()
 
     @classmethod
     def decode(cls, text: str) -> TerminationMessage | None:

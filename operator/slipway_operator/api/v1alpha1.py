@@ -73,7 +73,7 @@ class Artifact(ApiModel):
             json_schema_extra=rules(
                 Rule(
                     r"self.matches('^(s3://[^/@]+/.+|https?://[^/]+/.*|file:///.+)$')",
-                    "\"got '\" + self + \"', expected s3://BUCKET/KEY, https://HOST/PATH, http://HOST/PATH or"
+                    '"got \'" + self + "\', expected s3://BUCKET/KEY, https://HOST/PATH, http://HOST/PATH or'
                     ' file:///PATH. Write the URI of one file in one of these forms."',
                 ),
                 Rule(
@@ -96,7 +96,7 @@ class Artifact(ApiModel):
                 json_schema_extra=rules(
                     Rule(
                         r"self.matches('^sha256:[0-9a-f]{64}$')",
-                        "\"got '\" + self + \"', expected sha256: and 64 lower-case hexadecimal digits. Print it with:"
+                        '"got \'" + self + "\', expected sha256: and 64 lower-case hexadecimal digits. Print it with:'
                         ' sha256sum FILE"',
                     ),
                 ),
@@ -140,8 +140,7 @@ class EnvVarSource(ApiModel):
     model_config = {
         "json_schema_extra": rules(
             Rule(
-                "[has(self.secretKeyRef), has(self.configMapKeyRef), has(self.fieldRef)]"
-                ".exists_one(given, given)",
+                "[has(self.secretKeyRef), has(self.configMapKeyRef), has(self.fieldRef)].exists_one(given, given)",
                 "'expected exactly one of secretKeyRef, configMapKeyRef and fieldRef. Remove the others or add one.'",
             )
         )
@@ -162,7 +161,7 @@ class EnvVar(ApiModel):
         "json_schema_extra": rules(
             Rule(
                 "!(has(self.value) && has(self.valueFrom))",
-                "\"variable '\" + self.name + \"' has both value and valueFrom, expected one. Remove one of the two.\"",
+                '"variable \'" + self.name + "\' has both value and valueFrom, expected one. Remove one of the two."',
             )
         )
     }
@@ -192,18 +191,14 @@ class WarmupInput(ApiModel):
 class WarmupSample(ApiModel):
     """One request that the runtime makes of itself."""
 
-    inputs: Annotated[
-        list[WarmupInput], Field(min_length=1, max_length=64, json_schema_extra=list_map("name"))
-    ]
+    inputs: Annotated[list[WarmupInput], Field(min_length=1, max_length=64, json_schema_extra=list_map("name"))]
     """The inputs; their values are generated."""
 
 
 class Warmup(ApiModel):
     """The prediction that a pod must answer before it is ready."""
 
-    samples: Annotated[
-        list[WarmupSample], Field(min_length=1, max_length=16, json_schema_extra=list_atomic())
-    ]
+    samples: Annotated[list[WarmupSample], Field(min_length=1, max_length=16, json_schema_extra=list_atomic())]
     """Requests to make. Needed when the artifact does not say itself which inputs it takes."""
 
 
@@ -243,7 +238,7 @@ class Gpu(ApiModel):
             json_schema_extra=rules(
                 Rule(
                     r"self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')",
-                    "\"got '\" + self + \"', expected DOMAIN/NAME such as nvidia.com/gpu, amd.com/gpu or"
+                    '"got \'" + self + "\', expected DOMAIN/NAME such as nvidia.com/gpu, amd.com/gpu or'
                     " nvidia.com/mig-1g.5gb. Look at the allocatable resources of your nodes:"
                     ' kubectl describe nodes"',
                 )
@@ -260,13 +255,13 @@ class Resources(ApiModel):
         "json_schema_extra": rules(
             Rule(
                 "!has(self.gpu) || !has(self.limits) || !(self.gpu.resourceName in self.limits)",
-                "\"limits lists '\" + self.gpu.resourceName + \"', which gpu.count sets already."
+                '"limits lists \'" + self.gpu.resourceName + "\', which gpu.count sets already.'
                 ' Remove it from limits."',
                 field_path=".limits",
             ),
             Rule(
                 "!has(self.gpu) || !has(self.requests) || !(self.gpu.resourceName in self.requests)",
-                "\"requests lists '\" + self.gpu.resourceName + \"', which gpu.count sets already."
+                '"requests lists \'" + self.gpu.resourceName + "\', which gpu.count sets already.'
                 ' Remove it from requests."',
                 field_path=".requests",
             ),
@@ -331,7 +326,7 @@ class IngressExposure(ApiModel):
             json_schema_extra=rules(
                 Rule(
                     r"self.matches('^/([-A-Za-z0-9._~]+(/[-A-Za-z0-9._~]+)*)?$')",
-                    "\"got '\" + self + \"', expected / or segments such as /models/digits without a slash at the end."
+                    '"got \'" + self + "\', expected / or segments such as /models/digits without a slash at the end.'
                     ' Remove what is not a letter, a digit or one of - . _ ~"',
                 )
             ),
@@ -429,13 +424,11 @@ class ModelDeploymentStatus(ApiModel):
 
     observed_generation: Annotated[int, Field(ge=0)] | None = None
     """The generation this status is about."""
-    conditions: Annotated[
-        list[Condition], Field(max_length=32, json_schema_extra=list_map("type"))
-    ] = []
+    conditions: Annotated[list[Condition], Field(max_length=32, json_schema_extra=list_map("type"))] = []
     """The claims, by type."""
     url: Annotated[str, Field(max_length=2048)] | None = None
     """Where the model is reached from outside; set once the Ingress has an address."""
-    internal_url: Annotated[str, Field(max_length=2048, alias="internalURL")] | None = None
+    internal_url: Annotated[str | None, Field(max_length=2048, alias="internalURL")] = None
     """Where the model is reached from inside the cluster."""
     replicas: Annotated[int, Field(ge=0)] | None = None
     """Pods that exist, of all generations."""
@@ -456,7 +449,7 @@ class ModelDeployment(ApiModel):
         "json_schema_extra": rules(
             Rule(
                 f"self.metadata.name.size() <= {NAME_LIMIT}",
-                f"\"metadata.name: got \" + string(self.metadata.name.size()) + \" characters, expected at most"
+                f'"metadata.name: got " + string(self.metadata.name.size()) + " characters, expected at most'
                 f' {NAME_LIMIT}, because pods and Services carry the name. Choose a shorter name."',
             ),
             Rule(
