@@ -1,0 +1,49 @@
+# `make demo` and `make test` do all of their own set-up, from a clean machine.
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+export SLIPWAY_CACHE ?= $(HOME)/.cache/slipway
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test unit check format generate verify build lock clean
+
+help: ## Show what each verb does
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: ## Make .venv with everything that is pinned in tests/requirements.txt
+	@.ci/install
+
+demo: install ## Bring up a real local cluster, install the operator, serve a model and predict with it
+	@$(PYTHON) -m tests.demo
+
+test: install ## Run every tier of tests that can run on this machine
+	@$(PYTHON) -m pytest
+
+unit: install ## Run the quick tests (under a minute, no cluster)
+	@$(PYTHON) -m pytest -m unit
+
+check: install verify ## Lint, types, import contracts, generated files, chart
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+	@$(PYTHON) -m tests.cluster tool helm lint --strict charts/slipway
+
+format: install ## Format and mend what the linter can mend
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
+
+generate: install ## Write the CRD, the chart's copies of it and of the RBAC rules, and the reference pages
+	@$(PYTHON) -m slipway_operator.tools.generate
+
+verify: install ## Fail when a generated file is stale
+	@$(PYTHON) -m slipway_operator.tools.generate --check
+
+build: install ## Build the operator and runtime images with docker, podman or buildah
+	@.ci/images build
+
+lock: install ## Pin the newest allowed versions in the requirement files
+	@.ci/lock
+
+clean: ## Stop local clusters and delete what was built in this checkout (the cache stays)
+	@if [ -x $(PYTHON) ]; then $(PYTHON) -m tests.cluster down --all; fi
+	@rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
