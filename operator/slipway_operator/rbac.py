@@ -1,0 +1,54 @@
+"""What the operator may do, as one table; the chart's ClusterRole and Role are generated from it. Pure.
+
+Every verb is one that the code uses: `list` and `watch` by the informers and the sweep, `get` to look whose a name
+is before it is taken, `create` and `patch` by server-side apply, `delete` for a child that is no longer wanted.
+There are no wildcards and no Secrets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from slipway_operator.api.v1alpha1 import GROUP, PLURAL
+
+_CHILD_VERBS: Final = ("get", "list", "watch", "create", "patch", "delete")
+
+
+@dataclass(frozen=True)
+class Permission:
+    """`group` is "" for the core group; `resource` may name a subresource, as in `deployments/status`."""
+
+    group: str
+    resource: str
+    verbs: tuple[str, ...]
+
+
+PERMISSIONS: Final[tuple[Permission, ...]] = (
+    Permission(GROUP, PLURAL, ("list", "watch")),
+    Permission(GROUP, f"{PLURAL}/status", ("patch",)),
+    # An owner reference that blocks deletion needs this where OwnerReferencesPermissionEnforcement is on (OpenShift).
+    Permission(GROUP, f"{PLURAL}/finalizers", ("update",)),
+    Permission("apps", "deployments", _CHILD_VERBS),
+    Permission("", "configmaps", _CHILD_VERBS),
+    Permission("", "serviceaccounts", _CHILD_VERBS),
+    Permission("", "services", _CHILD_VERBS),
+    Permission("networking.k8s.io", "ingresses", _CHILD_VERBS),
+    Permission("policy", "poddisruptionbudgets", _CHILD_VERBS),
+    Permission("", "pods", ("list", "watch")),
+    Permission("events.k8s.io", "events", ("create", "patch")),
+)
+"""Needed in every namespace that the operator serves."""
+
+CLUSTER_PERMISSIONS: Final[tuple[Permission, ...]] = (
+    # kopf follows the CRD, so that one installed or upgraded later is noticed.
+    Permission("apiextensions.k8s.io", "customresourcedefinitions", ("list", "watch")),
+)
+"""Needed once, and only when the operator serves the whole cluster."""
+
+
+def rules(permissions: tuple[Permission, ...]) -> list[dict[str, Any]]:
+    """As the `rules` of a Role or ClusterRole."""
+    return [
+        {"apiGroups": [item.group], "resources": [item.resource], "verbs": list(item.verbs)} for item in permissions
+    ]
