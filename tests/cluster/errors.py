@@ -1,0 +1,7 @@
+"""What the tool says when it cannot go on; the command line prints it and ends with code 2."""
+
+from __future__ import annotations
+
+
+class ClusterError(Exception):
+    """Says where it failed, what was found there and what to do about it."""
