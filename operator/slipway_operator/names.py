@@ -11,6 +11,10 @@ STATUS_FIELD_MANAGER: Final = f"{COMPONENT}-status"
 DOMAIN: Final = "slipway.dev"
 MODEL_LABEL: Final = f"{DOMAIN}/modeldeployment"
 CONFIG_HASH_ANNOTATION: Final = f"{DOMAIN}/config-hash"
+TEMPLATE_HASH_ANNOTATION: Final = f"{DOMAIN}/template-hash"
+"""On the pod template and so on each pod: tells this generation's pods from older ones."""
+MANIFEST_HASH_ANNOTATION: Final = f"{DOMAIN}/manifest-hash"
+"""On each child: what was last applied, so that a restarted operator need not apply it again."""
 
 NAME_LABEL: Final = "app.kubernetes.io/name"
 INSTANCE_LABEL: Final = "app.kubernetes.io/instance"
@@ -38,6 +42,11 @@ def child_labels(name: str) -> dict[str, str]:
         PART_OF_LABEL: "slipway",
         MANAGED_BY_LABEL: COMPONENT,
     }
+
+
+def config_key(config_hash: str) -> str:
+    """The ConfigMap's key for one configuration. Each revision has its own, so a new one never reaches older pods."""
+    return f"config-{config_hash}.json"
 
 
 def config_map_name(name: str) -> str:

@@ -1,0 +1,1 @@
+"""From a spec to manifests. Pure: no clock, no cluster, no file."""

@@ -1,0 +1,29 @@
+"""All children of a ModelDeployment, in the order in which they are applied. Pure."""
+
+from __future__ import annotations
+
+from slipway_operator.api.v1alpha1 import ModelDeploymentSpec
+from slipway_operator.render.config_map import render_config_map
+from slipway_operator.render.deployment import render_deployment
+from slipway_operator.render.disruption import render_pod_disruption_budget
+from slipway_operator.render.ingress import render_ingress
+from slipway_operator.render.manifest import Manifest, Owner, RenderSettings
+from slipway_operator.render.runtime_config import render_runtime_config
+from slipway_operator.render.service import render_service
+from slipway_operator.render.service_account import render_service_account
+
+
+def render_children(owner: Owner, spec: ModelDeploymentSpec, settings: RenderSettings) -> list[Manifest]:
+    """The Deployment comes last: a sibling that the API server refuses then stops the rollout before it begins."""
+    config = render_runtime_config(owner.name, spec)
+    children = [
+        render_config_map(owner, config),
+        render_service_account(owner),
+        render_service(owner, spec),
+    ]
+    if spec.replicas > 1:
+        children.append(render_pod_disruption_budget(owner))
+    if spec.exposure is not None and spec.exposure.ingress is not None:
+        children.append(render_ingress(owner, spec.exposure.ingress))
+    children.append(render_deployment(owner, spec, config, settings))
+    return children

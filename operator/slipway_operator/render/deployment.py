@@ -1,0 +1,219 @@
+"""The Deployment that runs the pods. Pure.
+
+Every value that the operator answers for is written out, so that a change by hand is seen and put back. What
+depends on `spec.replicas` stays out of the pod template: scaling must not start a rollout.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from slipway_operator.api.v1alpha1 import EnvVar, ModelDeploymentSpec, Resources, Rollout, Runtime
+from slipway_operator.names import (
+    ADMIN_PORT_NAME,
+    CONFIG_HASH_ANNOTATION,
+    INFERENCE_PORT_NAME,
+    RUNTIME_CONTAINER,
+    TEMPLATE_HASH_ANNOTATION,
+    child_labels,
+    config_key,
+    config_map_name,
+    selector_labels,
+)
+from slipway_operator.render.config_map import config_hash
+from slipway_operator.render.manifest import Manifest, Owner, RenderSettings, metadata, stable_hash
+from slipway_runtime import contract
+
+RUNTIME_UID: Final = 65532
+"""The user "nonroot" of distroless images and of the runtime's own."""
+REVISION_HISTORY_LIMIT: Final = 5
+GRACE_MARGIN_SECONDS: Final = 10
+"""For the process itself to end, after the last request was answered."""
+STARTUP_PROBE_PERIOD_SECONDS: Final = 2
+
+_CONFIG_VOLUME: Final = "config"
+_CACHE_VOLUME: Final = "cache"
+_TMP_VOLUME: Final = "tmp"
+_TMP_DIRECTORY: Final = "/tmp"  # noqa: S108 - a volume of the pod, shared with nobody
+
+
+def render_deployment(
+    owner: Owner, spec: ModelDeploymentSpec, config: contract.RuntimeConfig, settings: RenderSettings
+) -> Manifest:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata(owner, owner.name),
+        "spec": {
+            "replicas": spec.replicas,
+            "revisionHistoryLimit": REVISION_HISTORY_LIMIT,
+            "progressDeadlineSeconds": _rollout(spec).progress_deadline_seconds,
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "selector": {"matchLabels": selector_labels(owner.name)},
+            "template": _template(owner, spec, config, settings),
+        },
+    }
+
+
+def template_hash(deployment: Manifest) -> str:
+    """The hash that the pods of this Deployment carry."""
+    found: str = deployment["spec"]["template"]["metadata"]["annotations"][TEMPLATE_HASH_ANNOTATION]
+    return found
+
+
+def _template(
+    owner: Owner, spec: ModelDeploymentSpec, config: contract.RuntimeConfig, settings: RenderSettings
+) -> dict[str, Any]:
+    annotations = {CONFIG_HASH_ANNOTATION: config_hash(config)}
+    template: dict[str, Any] = {
+        "metadata": {"labels": child_labels(owner.name), "annotations": annotations},
+        "spec": _pod_spec(owner, spec, config, settings),
+    }
+    annotations[TEMPLATE_HASH_ANNOTATION] = stable_hash(template)
+    return template
+
+
+def _pod_spec(
+    owner: Owner, spec: ModelDeploymentSpec, config: contract.RuntimeConfig, settings: RenderSettings
+) -> dict[str, Any]:
+    pod: dict[str, Any] = {
+        "serviceAccountName": owner.name,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": grace_period_seconds(config),
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": RUNTIME_UID,
+            "runAsGroup": RUNTIME_UID,
+            "fsGroup": RUNTIME_UID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "topologySpreadConstraints": [
+            _spread(owner, "kubernetes.io/hostname"),
+            _spread(owner, "topology.kubernetes.io/zone"),
+        ],
+        "containers": [_container(spec, settings)],
+        "volumes": [
+            {
+                "name": _CONFIG_VOLUME,
+                "configMap": {
+                    "name": config_map_name(owner.name),
+                    "items": [
+                        {
+                            "key": config_key(config_hash(config)),
+                            "path": contract.CONFIG_PATH.removeprefix(f"{contract.CONFIG_DIRECTORY}/"),
+                        }
+                    ],
+                },
+            },
+            {"name": _CACHE_VOLUME, "emptyDir": {}},
+            {"name": _TMP_VOLUME, "emptyDir": {}},
+        ],
+    }
+    pull_secrets = _runtime(spec).image_pull_secrets
+    if pull_secrets:
+        pod["imagePullSecrets"] = [{"name": secret.name} for secret in pull_secrets]
+    return pod
+
+
+def grace_period_seconds(config: contract.RuntimeConfig) -> int:
+    """Long enough for endpoints to forget the pod, then for the slowest request, then for the process to end."""
+    return config.drain_delay_seconds + config.request_timeout_seconds + GRACE_MARGIN_SECONDS
+
+
+def _spread(owner: Owner, topology_key: str) -> dict[str, Any]:
+    return {
+        "maxSkew": 1,
+        "topologyKey": topology_key,
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": selector_labels(owner.name)},
+        # Else pods of the old revision would push the new ones aside in a rollout.
+        "matchLabelKeys": ["pod-template-hash"],
+    }
+
+
+def _container(spec: ModelDeploymentSpec, settings: RenderSettings) -> dict[str, Any]:
+    runtime = _runtime(spec)
+    container: dict[str, Any] = {
+        "name": RUNTIME_CONTAINER,
+        "image": runtime.image or settings.runtime_image,
+        "args": ["--config", contract.CONFIG_PATH],
+        "ports": [
+            {"name": INFERENCE_PORT_NAME, "containerPort": contract.INFERENCE_PORT, "protocol": "TCP"},
+            {"name": ADMIN_PORT_NAME, "containerPort": contract.ADMIN_PORT, "protocol": "TCP"},
+        ],
+        "env": _environment(runtime.env),
+        "resources": _resources(spec.resources),
+        "volumeMounts": [
+            {"name": _CONFIG_VOLUME, "mountPath": contract.CONFIG_DIRECTORY, "readOnly": True},
+            {"name": _CACHE_VOLUME, "mountPath": contract.CACHE_DIRECTORY},
+            {"name": _TMP_VOLUME, "mountPath": _TMP_DIRECTORY},
+        ],
+        "startupProbe": _probe(
+            contract.STARTUP_PATH,
+            period_seconds=STARTUP_PROBE_PERIOD_SECONDS,
+            failure_threshold=math.ceil(_rollout(spec).progress_deadline_seconds / STARTUP_PROBE_PERIOD_SECONDS),
+        ),
+        "readinessProbe": _probe(contract.READY_PATH, period_seconds=5, failure_threshold=2),
+        "livenessProbe": _probe(contract.LIVE_PATH, period_seconds=10, failure_threshold=6),
+        "terminationMessagePath": contract.TERMINATION_MESSAGE_PATH,
+        # A runtime that dies without a word leaves the end of its log.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+    }
+    pull_policy = runtime.image_pull_policy or ("" if runtime.image else settings.runtime_image_pull_policy)
+    if pull_policy:
+        container["imagePullPolicy"] = pull_policy
+    if spec.artifact.credentials is not None:
+        container["envFrom"] = [{"secretRef": {"name": spec.artifact.credentials.secret_ref.name}}]
+    return container
+
+
+def _probe(path: str, *, period_seconds: int, failure_threshold: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": ADMIN_PORT_NAME, "scheme": "HTTP"},
+        "periodSeconds": period_seconds,
+        "timeoutSeconds": 5,
+        "failureThreshold": failure_threshold,
+    }
+
+
+def _environment(given: list[EnvVar]) -> list[dict[str, Any]]:
+    """The user's variables win over ours."""
+    found: list[dict[str, Any]] = []
+    if all(variable.name != "HOME" for variable in given):
+        # Libraries keep caches under the home directory, and the root file system is read-only.
+        found.append({"name": "HOME", "value": _TMP_DIRECTORY})
+    for variable in given:
+        entry: dict[str, Any] = variable.model_dump(by_alias=True, exclude_none=True)
+        if entry.get("value") == "":
+            # The API server drops an empty value, which would look like a change by hand.
+            del entry["value"]
+        found.append(entry)
+    return found
+
+
+def _resources(resources: Resources | None) -> dict[str, dict[str, str]]:
+    if resources is None:
+        return {}
+    gpus: dict[str, str] = {}
+    if resources.gpu is not None and resources.gpu.count > 0:
+        gpus[resources.gpu.resource_name] = str(resources.gpu.count)
+    found = {
+        "requests": {name: str(quantity) for name, quantity in resources.requests.items()} | gpus,
+        "limits": {name: str(quantity) for name, quantity in resources.limits.items()} | gpus,
+    }
+    return {kind: amounts for kind, amounts in found.items() if amounts}
+
+
+def _runtime(spec: ModelDeploymentSpec) -> Runtime:
+    return spec.runtime or Runtime()
+
+
+def _rollout(spec: ModelDeploymentSpec) -> Rollout:
+    return spec.rollout or Rollout()
