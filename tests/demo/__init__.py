@@ -1,0 +1,1 @@
+"""`make demo`: from nothing to a prediction on a real Kubernetes node."""
