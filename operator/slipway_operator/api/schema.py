@@ -1,13 +1,15 @@
 """The base of every API model, and the words in which a model tells the CRD more than its types can.
 
-Rules that span fields are CEL, written once beside the model: the API server evaluates them on admission and
+Rules that types cannot say are CEL, written once beside the model: the API server evaluates them on admission and
 `slipway validate` evaluates the same text without a cluster.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -30,20 +32,32 @@ class ApiModel(BaseModel):
 class Rule:
     """One CEL rule (`x-kubernetes-validations`).
 
-    `message` is a CEL expression that yields the text, so that it can quote the value it refuses:
-    where, what was given, what is expected, what to do.
+    `message` says what was given, what is expected and what to do; `{…}` in it holds a CEL expression of type string.
+    The value is quoted although new API servers print it as well, because those before 1.34 print its type instead.
     """
 
     rule: str
     message: str
-    reason: str = "FieldValueInvalid"
+    reason: Literal["FieldValueInvalid", "FieldValueRequired", "FieldValueForbidden", "FieldValueDuplicate"] = (
+        "FieldValueInvalid"
+    )
     field_path: str | None = None
+    """For a rule of an object: the field to blame, such as `.host`. The API server then prints no value of its own."""
 
     def as_schema(self) -> dict[str, Any]:
-        schema = {"rule": self.rule, "messageExpression": self.message, "reason": self.reason}
+        schema = {"rule": self.rule, "messageExpression": self.message_expression(), "reason": self.reason}
         if self.field_path is not None:
             schema["fieldPath"] = self.field_path
         return schema
+
+    def message_expression(self) -> str:
+        texts_and_expressions = re.split(r"\{(.*?)\}", self.message)
+        parts = [
+            part if index % 2 else json.dumps(part, ensure_ascii=False)
+            for index, part in enumerate(texts_and_expressions)
+            if part
+        ]
+        return " + ".join(parts)
 
 
 def rules(*items: Rule) -> dict[str, Any]:
@@ -59,3 +73,8 @@ def list_map(*keys: str) -> dict[str, Any]:
 def list_atomic() -> dict[str, Any]:
     """For `json_schema_extra` of a list that is replaced as a whole."""
     return {"x-kubernetes-list-type": "atomic"}
+
+
+def map_atomic() -> dict[str, Any]:
+    """For `json_schema_extra` of an object that is replaced as a whole, such as a reference."""
+    return {"x-kubernetes-map-type": "atomic"}

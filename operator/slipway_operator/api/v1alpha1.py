@@ -7,10 +7,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from slipway_operator.api.container import EnvVar as EnvVar
+from slipway_operator.api.container import EnvVarSource as EnvVarSource
+from slipway_operator.api.container import FieldSelector as FieldSelector
+from slipway_operator.api.container import Gpu as Gpu
+from slipway_operator.api.container import KeySelector as KeySelector
+from slipway_operator.api.container import LocalObjectReference as LocalObjectReference
+from slipway_operator.api.container import Resources as Resources
+from slipway_operator.api.fields import Annotations, HostName, ObjectName
 from slipway_operator.api.reasons import ConditionType
-from slipway_operator.api.schema import ApiModel, Rule, list_atomic, list_map, rules
+from slipway_operator.api.schema import ApiModel, Rule, list_atomic, list_map, map_atomic, rules
+from slipway_operator.api.status import Condition as Condition
+from slipway_operator.api.status import LastFailure as LastFailure
+from slipway_operator.api.status import ModelDeploymentStatus as ModelDeploymentStatus
 from slipway_runtime.contract import Datatype, Format
 
 GROUP: Final = "slipway.dev"
@@ -25,31 +36,13 @@ CATEGORY: Final = "slipway"
 NAME_LIMIT: Final = 52
 """Children carry the object's name; 52 leaves room for what Kubernetes and later revisions append within 63."""
 
-DnsLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
-DnsName = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=253,
-        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
-    ),
-]
-Quantity = Annotated[
-    int | str,
-    Field(
-        json_schema_extra={
-            "x-kubernetes-int-or-string": True,
-            "pattern": r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
-        }
-    ),
-]
-ResourceName = Annotated[str, Field(max_length=253)]
-
 
 class SecretReference(ApiModel):
     """A Secret in the namespace of the ModelDeployment."""
 
-    name: DnsName
+    model_config = ConfigDict(json_schema_extra=map_atomic())
+
+    name: ObjectName
     """Name of the Secret."""
 
 
@@ -62,8 +55,24 @@ class Credentials(ApiModel):
     `HTTP_PASSWORD`, for http and https."""
 
 
+_URI_HOLDS_USER = "^[A-Za-z][-+.A-Za-z0-9]*://[^/]*@"
+
+
 class Artifact(ApiModel):
     """What is served: one file, and what must hold before it is loaded."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            # A rule of the object, because the API server prints the value that a rule of the field refuses.
+            Rule(
+                f"!self.uri.matches('{_URI_HOLDS_USER}')",
+                "holds a user name or a password before '@', which everyone could read who can read this object,"
+                " expected a URI without. Put them into a Secret and name it in"
+                " spec.artifact.credentials.secretRef.name.",
+                field_path=".uri",
+            )
+        )
+    )
 
     uri: Annotated[
         str,
@@ -72,15 +81,10 @@ class Artifact(ApiModel):
             max_length=2048,
             json_schema_extra=rules(
                 Rule(
-                    r"self.matches('^(s3://[^/@]+/.+|https?://[^/]+/.*|file:///.+)$')",
-                    '"got \'" + self + "\', expected s3://BUCKET/KEY, https://HOST/PATH, http://HOST/PATH or'
-                    ' file:///PATH. Write the URI of one file in one of these forms."',
-                ),
-                Rule(
-                    r"!self.matches('^[a-z0-9]+://[^/]*@')",
-                    "\"holds a user name or a password before '@', which would be readable by everyone who can read"
-                    " this object. Put them into a Secret and name it in"
-                    ' spec.artifact.credentials.secretRef.name."',
+                    f"self.matches('{_URI_HOLDS_USER}') || "
+                    r"self.matches('^(s3://[^/]+/.*[^/]|https?://[^/]+/.*[^/]|file:///.*[^/])$')",
+                    "got '{self}', expected s3://BUCKET/KEY, https://HOST/PATH, http://HOST/PATH or file:///PATH."
+                    " Write the URI of one file in one of these forms.",
                 ),
             ),
         ),
@@ -92,12 +96,12 @@ class Artifact(ApiModel):
         Annotated[
             str,
             Field(
-                max_length=71,
+                max_length=128,
                 json_schema_extra=rules(
                     Rule(
-                        r"self.matches('^sha256:[0-9a-f]{64}$')",
-                        '"got \'" + self + "\', expected sha256: and 64 lower-case hexadecimal digits. Print it with:'
-                        ' sha256sum FILE"',
+                        "self.matches('^sha256:[0-9a-f]{64}$')",
+                        "got '{self}', expected sha256: and 64 lower-case hexadecimal digits. Print them with:"
+                        " sha256sum FILE",
                     ),
                 ),
             ),
@@ -116,64 +120,6 @@ class Artifact(ApiModel):
     """A download that receives nothing for this long has failed."""
 
 
-class KeySelector(ApiModel):
-    """One key of a Secret or ConfigMap in the same namespace."""
-
-    name: DnsName
-    """Name of the Secret or ConfigMap."""
-    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
-    """The key in it."""
-    optional: bool = False
-    """True: start without the variable when the object or the key is missing."""
-
-
-class FieldSelector(ApiModel):
-    """A field of the pod."""
-
-    field_path: Annotated[str, Field(min_length=1, max_length=253)]
-    """For example `metadata.name` or `status.podIP`."""
-
-
-class EnvVarSource(ApiModel):
-    """Where a variable's value comes from: exactly one of the three."""
-
-    model_config = {
-        "json_schema_extra": rules(
-            Rule(
-                "[has(self.secretKeyRef), has(self.configMapKeyRef), has(self.fieldRef)].exists_one(given, given)",
-                "'expected exactly one of secretKeyRef, configMapKeyRef and fieldRef. Remove the others or add one.'",
-            )
-        )
-    }
-
-    secret_key_ref: KeySelector | None = None
-    """A key of a Secret."""
-    config_map_key_ref: KeySelector | None = None
-    """A key of a ConfigMap."""
-    field_ref: FieldSelector | None = None
-    """A field of the pod."""
-
-
-class EnvVar(ApiModel):
-    """One environment variable of the runtime."""
-
-    model_config = {
-        "json_schema_extra": rules(
-            Rule(
-                "!(has(self.value) && has(self.valueFrom))",
-                '"variable \'" + self.name + "\' has both value and valueFrom, expected one. Remove one of the two."',
-            )
-        )
-    }
-
-    name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")]
-    """Name of the variable."""
-    value: Annotated[str, Field(max_length=32768)] | None = None
-    """Its value as it stands."""
-    value_from: EnvVarSource | None = None
-    """Its value from elsewhere."""
-
-
 class WarmupInput(ApiModel):
     """Shape of one generated input."""
 
@@ -182,7 +128,18 @@ class WarmupInput(ApiModel):
     datatype: Datatype = Datatype.FP32
     """Element type, in the Open Inference Protocol's words."""
     shape: Annotated[
-        list[Annotated[int, Field(ge=-1, le=1_000_000_000)]],
+        list[
+            Annotated[
+                int,
+                Field(
+                    ge=-1,
+                    le=1_000_000_000,
+                    json_schema_extra=rules(
+                        Rule("self != 0", "got 0, expected -1 or at least 1. Write -1 for a size that varies.")
+                    ),
+                ),
+            ]
+        ],
         Field(min_length=1, max_length=16, json_schema_extra=list_atomic()),
     ]
     """Sizes with the batch dimension first; -1 stands for a size that varies, such as the batch."""
@@ -202,17 +159,26 @@ class Warmup(ApiModel):
     """Requests to make. Needed when the artifact does not say itself which inputs it takes."""
 
 
-class LocalObjectReference(ApiModel):
-    """An object in the same namespace."""
-
-    name: DnsName
-    """Its name."""
-
-
 class Runtime(ApiModel):
     """The server image and what it is told."""
 
-    image: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^\S+$")] | None = None
+    image: (
+        Annotated[
+            str,
+            Field(
+                min_length=1,
+                max_length=1024,
+                json_schema_extra=rules(
+                    Rule(
+                        r"self.matches('^[A-Za-z0-9][^\\s]*$') && !self.contains('://')",
+                        "got '{self}', expected [REGISTRY/]NAME[:TAG] or [REGISTRY/]NAME@sha256:DIGEST. Remove spaces"
+                        " and a scheme such as https://",
+                    )
+                ),
+            ),
+        ]
+        | None
+    ) = None
     """Image to run instead of the installation's own runtime image."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
     """When to pull the image. Kubernetes' default applies when unset."""
@@ -226,63 +192,6 @@ class Runtime(ApiModel):
     """The prediction a pod makes before it is ready."""
 
 
-class Gpu(ApiModel):
-    """How many GPUs each pod gets, and of which kind."""
-
-    count: Annotated[int, Field(ge=0, le=64)] = 0
-    """GPUs per pod."""
-    resource_name: Annotated[
-        str,
-        Field(
-            max_length=253,
-            json_schema_extra=rules(
-                Rule(
-                    r"self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')",
-                    '"got \'" + self + "\', expected DOMAIN/NAME such as nvidia.com/gpu, amd.com/gpu or'
-                    " nvidia.com/mig-1g.5gb. Look at the allocatable resources of your nodes:"
-                    ' kubectl describe nodes"',
-                )
-            ),
-        ),
-    ] = "nvidia.com/gpu"
-    """The extended resource that counts them, for example `nvidia.com/mig-1g.5gb` for a slice."""
-
-
-class Resources(ApiModel):
-    """What each pod asks of its node."""
-
-    model_config = {
-        "json_schema_extra": rules(
-            Rule(
-                "!has(self.gpu) || !has(self.limits) || !(self.gpu.resourceName in self.limits)",
-                '"limits lists \'" + self.gpu.resourceName + "\', which gpu.count sets already.'
-                ' Remove it from limits."',
-                field_path=".limits",
-            ),
-            Rule(
-                "!has(self.gpu) || !has(self.requests) || !(self.gpu.resourceName in self.requests)",
-                '"requests lists \'" + self.gpu.resourceName + "\', which gpu.count sets already.'
-                ' Remove it from requests."',
-                field_path=".requests",
-            ),
-            Rule(
-                "!has(self.requests) || !has(self.limits) || self.requests.all(name, !(name in self.limits) ||"
-                " quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) <= 0)",
-                "'a request exceeds the limit of the same resource, expected request <= limit."
-                " Lower the request or raise the limit.'",
-                field_path=".requests",
-            ),
-        )
-    }
-
-    gpu: Gpu | None = None
-    """GPUs per pod."""
-    requests: Annotated[dict[ResourceName, Quantity], Field(max_length=32)] = {}
-    """Resources set aside for each pod, as in a container."""
-    limits: Annotated[dict[ResourceName, Quantity], Field(max_length=32)] = {}
-    """Resources each pod may use at most, as in a container."""
-
-
 class ServiceExposure(ApiModel):
     """The Service in front of the pods."""
 
@@ -290,34 +199,34 @@ class ServiceExposure(ApiModel):
     """Kind of Service."""
     port: Annotated[int, Field(ge=1, le=65535)] = 80
     """Port of the Service."""
-    annotations: Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=64)] = {}
+    annotations: Annotations = {}
     """Annotations of the Service, for cloud load balancers."""
 
 
 class IngressTls(ApiModel):
     """HTTPS at the Ingress."""
 
-    secret_name: DnsName
+    secret_name: ObjectName
     """The Secret (type kubernetes.io/tls) with certificate and key."""
 
 
 class IngressExposure(ApiModel):
     """The route from outside the cluster."""
 
-    model_config = {
-        "json_schema_extra": rules(
+    model_config = ConfigDict(
+        json_schema_extra=rules(
             Rule(
                 "!has(self.tls) || has(self.host)",
-                "'tls needs the host name that the certificate is for. Set spec.exposure.ingress.host.'",
+                "tls needs the host name that the certificate is for. Set spec.exposure.ingress.host.",
                 field_path=".host",
                 reason="FieldValueRequired",
             )
         )
-    }
+    )
 
-    class_name: DnsName | None = None
+    class_name: ObjectName | None = None
     """IngressClass. The cluster's default class applies when unset."""
-    host: DnsName | None = None
+    host: HostName | None = None
     """Host name of the route. All hosts when unset."""
     path: Annotated[
         str,
@@ -326,16 +235,21 @@ class IngressExposure(ApiModel):
             json_schema_extra=rules(
                 Rule(
                     r"self.matches('^/([-A-Za-z0-9._~]+(/[-A-Za-z0-9._~]+)*)?$')",
-                    '"got \'" + self + "\', expected / or segments such as /models/digits without a slash at the end.'
-                    ' Remove what is not a letter, a digit or one of - . _ ~"',
-                )
+                    "got '{self}', expected / or segments such as /models/digits without a slash at the end. Remove"
+                    " what is not a letter, a digit or one of - . _ ~",
+                ),
+                Rule(
+                    r"!self.matches('/[.][.]?(/|$)')",
+                    "got '{self}', expected a path without the segments . and .. that clients resolve away. Write the"
+                    " path that they lead to.",
+                ),
             ),
         ),
     ] = "/"
     """Path prefix of the route. The runtime strips it, so any Ingress controller will do."""
     tls: IngressTls | None = None
     """HTTPS with this certificate."""
-    annotations: Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=64)] = {}
+    annotations: Annotations = {}
     """Annotations of the Ingress, for its controller."""
 
 
@@ -383,82 +297,27 @@ class ModelDeploymentSpec(ApiModel):
     """How a change reaches the pods."""
 
 
-class Condition(ApiModel):
-    """One claim of the status, in the shape of metav1.Condition."""
-
-    type: Annotated[str, Field(max_length=316)]
-    """What is claimed."""
-    status: Literal["True", "False", "Unknown"]
-    """Whether it holds."""
-    observed_generation: Annotated[int, Field(ge=0)]
-    """The generation the claim is about."""
-    last_transition_time: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
-    """When `status` last changed."""
-    reason: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
-    """The cause in one word."""
-    message: Annotated[str, Field(max_length=32768)]
-    """The cause in a sentence."""
-
-
-class LastFailure(ApiModel):
-    """The latest failure of a pod, kept after the pod is gone."""
-
-    stage: Annotated[str, Field(max_length=63)]
-    """How far the pod had come: Schedule, ImagePull, Start, Config, Fetch, Verify, Load, WarmUp or Serve."""
-    reason: Annotated[str, Field(max_length=1024)]
-    """The cause in one word."""
-    message: Annotated[str, Field(max_length=32768)]
-    """The cause in a sentence."""
-    pod: Annotated[str, Field(max_length=253)] | None = None
-    """The pod it was seen on."""
-    container: Annotated[str, Field(max_length=63)] | None = None
-    """The container in it."""
-    exit_code: int | None = None
-    """Exit code of the container, when it ended."""
-    time: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
-    """When it was first seen."""
-
-
-class ModelDeploymentStatus(ApiModel):
-    """What the operator has seen. Written by the operator alone."""
-
-    observed_generation: Annotated[int, Field(ge=0)] | None = None
-    """The generation this status is about."""
-    conditions: Annotated[list[Condition], Field(max_length=32, json_schema_extra=list_map("type"))] = []
-    """The claims, by type."""
-    url: Annotated[str, Field(max_length=2048)] | None = None
-    """Where the model is reached from outside; set once the Ingress has an address."""
-    internal_url: Annotated[str | None, Field(max_length=2048, alias="internalURL")] = None
-    """Where the model is reached from inside the cluster."""
-    replicas: Annotated[int, Field(ge=0)] | None = None
-    """Pods that exist, of all generations."""
-    ready_replicas: Annotated[int, Field(ge=0)] | None = None
-    """Pods that are ready, of all generations."""
-    selector: Annotated[str, Field(max_length=1024)] | None = None
-    """Label selector of the pods, for HorizontalPodAutoscalers."""
-    replica_summary: Annotated[str, Field(max_length=63)] | None = None
-    """Ready pods of this generation and the number asked for, such as 2/3."""
-    last_failure: LastFailure | None = None
-    """The latest failure of a pod; gone when this generation is ready."""
-
-
 class ModelDeployment(ApiModel):
     """A model that is served: one artifact, a runtime, its route."""
 
-    model_config = {
-        "json_schema_extra": rules(
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            # The API server has checked by now that the name is a DNS name; it counts these rules' cost as if the name
+            # could fill a whole request, which leaves no room for a regular expression.
             Rule(
                 f"self.metadata.name.size() <= {NAME_LIMIT}",
-                f'"metadata.name: got " + string(self.metadata.name.size()) + " characters, expected at most'
-                f' {NAME_LIMIT}, because pods and Services carry the name. Choose a shorter name."',
+                f"got '{{self.metadata.name}}', expected at most {NAME_LIMIT} characters, because pods and Services"
+                " carry the name. Choose a shorter name.",
+                field_path=".metadata.name",
             ),
             Rule(
-                "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-                "\"metadata.name: got '\" + self.metadata.name + \"', expected lower-case letters, digits and '-',"
-                ' beginning with a letter, because the Service carries the name. Choose such a name."',
+                "!self.metadata.name.contains('.') && self.metadata.name >= 'a'",
+                "got '{self.metadata.name}', expected lower-case letters, digits and -, beginning with a letter and"
+                " without dots, because the Service carries the name. Choose such a name.",
+                field_path=".metadata.name",
             ),
         )
-    }
+    )
 
     spec: ModelDeploymentSpec
     """What is to be served, and how."""

@@ -1,0 +1,166 @@
+"""What a container of the pod is given: environment variables, CPU, memory and GPUs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from slipway_operator.api.fields import ObjectName, ResourceList
+from slipway_operator.api.schema import ApiModel, Rule, map_atomic, rules
+
+
+class LocalObjectReference(ApiModel):
+    """An object in the namespace of the ModelDeployment."""
+
+    model_config = ConfigDict(json_schema_extra=map_atomic())
+
+    name: ObjectName
+    """Its name."""
+
+
+class KeySelector(ApiModel):
+    """One key of a Secret or ConfigMap in the namespace of the ModelDeployment."""
+
+    model_config = ConfigDict(json_schema_extra=map_atomic())
+
+    name: ObjectName
+    """Name of the Secret or ConfigMap."""
+    key: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=253,
+            json_schema_extra=rules(
+                Rule(
+                    "self.matches('^[-._a-zA-Z0-9]+$')",
+                    "got '{self}', expected a key of the object's data: letters, digits, -, _ and '.'. Print the keys"
+                    " with: kubectl describe",
+                )
+            ),
+        ),
+    ]
+    """The key in it."""
+    optional: bool = False
+    """True: start without the variable when the object or the key is missing."""
+
+
+class FieldSelector(ApiModel):
+    """A field of the pod."""
+
+    model_config = ConfigDict(json_schema_extra=map_atomic())
+
+    field_path: Annotated[str, Field(min_length=1, max_length=253)]
+    """For example `metadata.name` or `status.podIP`."""
+
+
+class EnvVarSource(ApiModel):
+    """Where a variable's value comes from: exactly one of the three."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "[has(self.secretKeyRef), has(self.configMapKeyRef), has(self.fieldRef)].exists_one(given, given)",
+                "expected exactly one of secretKeyRef, configMapKeyRef and fieldRef. Remove the others or add one.",
+            )
+        )
+    )
+
+    secret_key_ref: KeySelector | None = None
+    """A key of a Secret."""
+    config_map_key_ref: KeySelector | None = None
+    """A key of a ConfigMap."""
+    field_ref: FieldSelector | None = None
+    """A field of the pod."""
+
+
+class EnvVar(ApiModel):
+    """One environment variable of the runtime."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "!(has(self.value) && has(self.valueFrom))",
+                "variable '{self.name}' has both value and valueFrom, expected one. Remove one of the two.",
+            )
+        )
+    )
+
+    name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=253,
+            json_schema_extra=rules(
+                Rule(
+                    "self.matches('^[-._a-zA-Z][-._a-zA-Z0-9]*$')",
+                    "got '{self}', expected letters, digits, -, _ and '.', not beginning with a digit. Rename the"
+                    " variable.",
+                )
+            ),
+        ),
+    ]
+    """Name of the variable."""
+    value: Annotated[str, Field(max_length=32768)] | None = None
+    """Its value as it stands. Numbers and true or false must be quoted."""
+    value_from: EnvVarSource | None = None
+    """Its value from elsewhere."""
+
+
+class Gpu(ApiModel):
+    """How many GPUs each pod gets, and of which kind."""
+
+    count: Annotated[int, Field(ge=0, le=64)] = 0
+    """GPUs per pod."""
+    resource_name: Annotated[
+        str,
+        Field(
+            max_length=253,
+            json_schema_extra=rules(
+                Rule(
+                    r"self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')",
+                    "got '{self}', expected DOMAIN/NAME such as nvidia.com/gpu, amd.com/gpu or nvidia.com/mig-1g.5gb."
+                    " Look at the allocatable resources of your nodes: kubectl describe nodes",
+                )
+            ),
+        ),
+    ] = "nvidia.com/gpu"
+    """The extended resource that counts them, for example `nvidia.com/mig-1g.5gb` for a slice."""
+
+
+_EXCEEDING = (
+    "self.requests.filter(name, name in self.limits &&"
+    " quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) > 0)"
+)
+
+
+class Resources(ApiModel):
+    """What each pod asks of its node."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "!has(self.gpu) || !has(self.limits) || !(self.gpu.resourceName in self.limits)",
+                "lists '{self.gpu.resourceName}', which gpu.count sets already. Remove it from limits.",
+                field_path=".limits",
+            ),
+            Rule(
+                "!has(self.gpu) || !has(self.requests) || !(self.gpu.resourceName in self.requests)",
+                "lists '{self.gpu.resourceName}', which gpu.count sets already. Remove it from requests.",
+                field_path=".requests",
+            ),
+            Rule(
+                f"!has(self.requests) || !has(self.limits) || {_EXCEEDING}.size() == 0",
+                f"{{{_EXCEEDING}[0]}} is more than limits allows, expected request <= limit. Lower the request or raise"
+                " the limit.",
+                field_path=".requests",
+            ),
+        )
+    )
+
+    gpu: Gpu | None = None
+    """GPUs per pod."""
+    requests: ResourceList = {}
+    """Resources set aside for each pod, as in a container."""
+    limits: ResourceList = {}
+    """Resources each pod may use at most, as in a container."""

@@ -1,0 +1,79 @@
+"""Types that several blocks of the API share: names, quantities, maps of annotations."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from slipway_operator.api.schema import Rule, rules
+
+_LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_DNS_NAME: Final = rf"^{_LABEL}(\\.{_LABEL})*$"
+
+ObjectName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=253,
+        json_schema_extra=rules(
+            Rule(
+                f"self.matches('{_DNS_NAME}')",
+                "got '{self}', expected the name of a Kubernetes object: lower-case letters, digits, - and ., with a"
+                " letter or digit at both ends. Correct the name.",
+            )
+        ),
+    ),
+]
+
+HostName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=253,
+        json_schema_extra=rules(
+            Rule(
+                f"self.matches('{_DNS_NAME}')",
+                "got '{self}', expected a host name such as models.example.com, in lower case and without scheme,"
+                " port, path or *. Correct the name.",
+            )
+        ),
+    ),
+]
+
+Quantity = Annotated[
+    int | str,
+    Field(
+        json_schema_extra={
+            "x-kubernetes-int-or-string": True,
+            "maxLength": 32,
+            **rules(
+                Rule(
+                    r"string(self).matches('^([0-9]+(\\.[0-9]*)?|\\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?$')",
+                    "got '{string(self)}', expected a quantity such as 500m, 2, 1.5 or 4Gi. Write a number and, without"
+                    " a space, at most one unit of m, k, M, G, T, Ki, Mi, Gi, Ti.",
+                )
+            ),
+        }
+    ),
+]
+
+ResourceName = Annotated[str, Field(max_length=253)]
+
+ResourceList = Annotated[
+    dict[ResourceName, Quantity],
+    Field(
+        max_length=16,
+        json_schema_extra=rules(
+            Rule(
+                "self.all(name, name in ['cpu', 'memory', 'ephemeral-storage'] || name.startsWith('hugepages-')"
+                " || name.contains('/'))",
+                "lists '{self.filter(name, !(name in ['cpu', 'memory', 'ephemeral-storage'])"
+                " && !name.startsWith('hugepages-') && !name.contains('/'))[0]}', expected cpu, memory,"
+                " ephemeral-storage, hugepages-SIZE or DOMAIN/NAME. Correct the name of the resource.",
+            )
+        ),
+    ),
+]
+
+Annotations = Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=64)]

@@ -1,0 +1,70 @@
+"""The status of a ModelDeployment: what the operator has seen. Only the operator writes it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from slipway_operator.api.schema import ApiModel, list_map
+
+Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+
+
+class Condition(ApiModel):
+    """One claim of the status, in the shape of metav1.Condition."""
+
+    type: Annotated[str, Field(min_length=1, max_length=316)]
+    """What is claimed."""
+    status: Literal["True", "False", "Unknown"]
+    """Whether it holds."""
+    observed_generation: Annotated[int, Field(ge=0)]
+    """The generation the claim is about."""
+    last_transition_time: Timestamp
+    """When `status` last changed."""
+    reason: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
+    """The cause in one word."""
+    message: Annotated[str, Field(max_length=32768)]
+    """The cause in a sentence."""
+
+
+class LastFailure(ApiModel):
+    """The latest failure of a pod, kept after the pod is gone."""
+
+    stage: Annotated[str, Field(max_length=63)]
+    """How far the pod had come: Schedule, ImagePull, Start, Config, Fetch, Verify, Load, WarmUp or Serve."""
+    reason: Annotated[str, Field(max_length=1024)]
+    """The cause in one word."""
+    message: Annotated[str, Field(max_length=32768)]
+    """The cause in a sentence."""
+    pod: Annotated[str, Field(max_length=253)] | None = None
+    """The pod it was seen on."""
+    container: Annotated[str, Field(max_length=63)] | None = None
+    """The container in it."""
+    exit_code: Annotated[int, Field(json_schema_extra={"format": "int32"})] | None = None
+    """Exit code of the container, when it ended."""
+    time: Timestamp
+    """When it was first seen."""
+
+
+class ModelDeploymentStatus(ApiModel):
+    """What the operator has seen. Written by the operator alone."""
+
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    """The generation this status is about."""
+    conditions: Annotated[list[Condition], Field(max_length=32, json_schema_extra=list_map("type"))] = []
+    """The claims, by type."""
+    url: Annotated[str, Field(max_length=2048)] | None = None
+    """Where the model is reached from outside; set once the Ingress has an address."""
+    internal_url: Annotated[str | None, Field(max_length=2048, alias="internalURL")] = None
+    """Where the model is reached from inside the cluster."""
+    replicas: Annotated[int, Field(ge=0, json_schema_extra={"format": "int32"})] | None = None
+    """Pods that exist, of all generations."""
+    ready_replicas: Annotated[int, Field(ge=0, json_schema_extra={"format": "int32"})] | None = None
+    """Pods that are ready, of all generations."""
+    selector: Annotated[str, Field(max_length=1024)] | None = None
+    """Label selector of the pods, for HorizontalPodAutoscalers."""
+    replica_summary: Annotated[str, Field(max_length=63)] | None = None
+    """Ready pods of this generation and the number asked for, such as 2/3."""
+    last_failure: LastFailure | None = None
+    """The latest failure of a pod; gone when this generation is ready."""
