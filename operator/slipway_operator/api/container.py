@@ -132,6 +132,10 @@ _EXCEEDING = (
     "self.requests.filter(name, name in self.limits &&"
     " quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) > 0)"
 )
+_EXCEEDING_TEXT = (
+    _EXCEEDING + '.map(name, name + " \'" + string(self.requests[name]) + "\', expected at most the limit \'" +'
+    ' string(self.limits[name]) + "\'")[0]'
+)
 
 
 class Resources(ApiModel):
@@ -151,8 +155,7 @@ class Resources(ApiModel):
             ),
             Rule(
                 f"!has(self.requests) || !has(self.limits) || {_EXCEEDING}.size() == 0",
-                f"{{{_EXCEEDING}[0]}} is more than limits allows, expected request <= limit. Lower the request or raise"
-                " the limit.",
+                f"got {{{_EXCEEDING_TEXT}}}. Lower the request or raise the limit.",
                 field_path=".requests",
             ),
         )
