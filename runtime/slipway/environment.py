@@ -1,0 +1,75 @@
+"""The environment of a local run: what the manifest would set in the pod, as far as it is known here. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from slipway_operator.api.v1alpha1 import ModelDeploymentSpec
+
+CACHE_VARIABLE: Final = "SLIPWAY_CACHE_DIR"
+TERMINATION_MESSAGE_VARIABLE: Final = "SLIPWAY_TERMINATION_MESSAGE_PATH"
+_CREDENTIALS: Final = {
+    "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, where needed, AWS_REGION, AWS_ENDPOINT_URL, AWS_SESSION_TOKEN",
+    "http": "HTTP_BEARER_TOKEN, or HTTP_USERNAME and HTTP_PASSWORD",
+    "https": "HTTP_BEARER_TOKEN, or HTTP_USERNAME and HTTP_PASSWORD",
+}
+_REFERENCE: Final = re.compile(r"\$(\$|\(([-._a-zA-Z][-._a-zA-Z0-9]*)\))")
+
+
+def cache_directory(environment: Mapping[str, str]) -> Path:
+    """Where artifacts are kept between runs. Source: XDG Base Directory Specification."""
+    base = environment.get("XDG_CACHE_HOME", "")
+    home = Path(environment.get("HOME", "/tmp"))  # noqa: S108 a machine without a home
+    return (Path(base) if base.startswith("/") else home / ".cache") / "slipway" / "artifacts"
+
+
+def run_environment(spec: ModelDeploymentSpec, user: Mapping[str, str]) -> dict[str, str]:
+    """The user's environment with the manifest's plain variables over it, as a pod would see them."""
+    found = {CACHE_VARIABLE: str(cache_directory(user)), **user}
+    declared: dict[str, str] = {}
+    for variable in spec.runtime.env if spec.runtime else ():
+        if variable.value_from is None:
+            declared[variable.name] = expand(variable.value or "", declared)
+        elif variable.name in user:
+            declared[variable.name] = user[variable.name]
+    return found | declared
+
+
+def expand(value: str, declared: Mapping[str, str]) -> str:
+    """Replace `$(NAME)` by a variable declared before; an unknown one stays, `$$` is a dollar sign.
+
+    Source: Kubernetes API reference, EnvVar.value.
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        return "$" if match[1] == "$" else declared.get(match[2], match[0])
+
+    return _REFERENCE.sub(replace, value)
+
+
+def describe_differences(spec: ModelDeploymentSpec, uri: str, user: Mapping[str, str]) -> Iterator[str]:
+    """What the cluster does with this manifest and a local run cannot; one sentence each."""
+    runtime = spec.runtime
+    if spec.artifact.credentials is not None and (variables := _CREDENTIALS.get(urlsplit(uri).scheme)):
+        secret = spec.artifact.credentials.secret_ref.name
+        yield f"the Secret {secret} is not read here; the store's credentials come from your environment: {variables}."
+    for variable in runtime.env if runtime else ():
+        source = variable.value_from
+        if source is None or variable.name in user:
+            continue
+        reference = source.secret_key_ref or source.config_map_key_ref
+        if source.field_ref is not None:
+            where = f"the pod's {source.field_ref.field_path}"
+        else:
+            kind = "Secret" if source.secret_key_ref else "ConfigMap"
+            where = f"the {kind} {reference.name}, key {reference.key}" if reference else "elsewhere"
+        yield f"{variable.name} comes from {where} in a cluster. Set it in your environment if the model needs it."
+    if runtime is not None and runtime.image is not None:
+        yield f"the image {runtime.image} is not used; the runtime installed beside this command serves."
+    if spec.resources is not None and spec.resources.gpu is not None and spec.resources.gpu.count > 0:
+        count = spec.resources.gpu.count
+        yield f"a pod gets {count} of {spec.resources.gpu.resource_name}; here the model gets what torch finds."
