@@ -1,0 +1,173 @@
+"""The chart's values: names, types, defaults and what they are for. Pure data.
+
+`values.yaml`, `values.schema.json` and the table in the chart's README are written from here. Kubernetes' own shapes
+(affinity, tolerations, security contexts) are passed through as they stand.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+Object = dict[str, Any]
+Labels = dict[str, str]
+Digest = Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64})?$")]
+Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+
+_RESTRICTED_POD: Object = {
+    "runAsNonRoot": True,
+    "runAsUser": 65532,
+    "runAsGroup": 65532,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+_RESTRICTED_CONTAINER: Object = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
+class Values(BaseModel):
+    """camelCase in values files; an unknown key is an error and not a setting without effect."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, validate_by_name=True, extra="forbid", use_attribute_docstrings=True
+    )
+
+
+class Image(Values):
+    """Where an image comes from."""
+
+    repository: Annotated[str, Field(min_length=1)]
+    """Registry and name of the image."""
+    tag: str = ""
+    """Tag of the image. The chart's appVersion when empty."""
+    digest: Digest = ""
+    """Digest of the image (`sha256:…`). It wins over the tag."""
+    pull_policy: Literal["", "Always", "IfNotPresent", "Never"] = ""
+    """When to pull the image. Kubernetes' default when empty."""
+
+
+class Operator(Values):
+    """The operator's own pod."""
+
+    image: Image = Image(repository="ghcr.io/slipway-dev/operator")
+    """Image of the operator."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least severe level that is logged."""
+    log_format: Literal["json", "text"] = "json"
+    """One JSON object or one line of text for each message."""
+    writes_per_second: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Most writes per second that the operator makes of the API server."""
+    sweep_seconds: Annotated[int, Field(ge=10, le=86400)] = 300
+    """How often everything is listed and compared, should an event have been lost."""
+    extra_env: list[Object] = []
+    """Further environment variables, as in a container."""
+    resources: Object = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "384Mi"}}
+    """Resources of the operator. Without a CPU limit, so that a burst of changes is not throttled."""
+    pod_labels: Labels = {}
+    """Further labels of the pod."""
+    pod_annotations: Labels = {}
+    """Further annotations of the pod."""
+    pod_security_context: Object = _RESTRICTED_POD
+    """Security context of the pod; with `securityContext` it meets Pod Security "restricted". On OpenShift set
+    `runAsUser` and `runAsGroup` to null."""
+    security_context: Object = _RESTRICTED_CONTAINER
+    """Security context of the container."""
+    node_selector: Labels = {}
+    """Labels of the nodes that may run the operator."""
+    tolerations: list[Object] = []
+    """Taints that the operator tolerates."""
+    affinity: Object = {}
+    """Affinity of the operator's pod."""
+    topology_spread_constraints: list[Object] = []
+    """Topology spread constraints of the operator's pod."""
+    priority_class_name: str = ""
+    """PriorityClass of the operator's pod. The cluster's default when empty."""
+
+
+class Runtime(Values):
+    """What the served models run in, unless a ModelDeployment names an image of its own."""
+
+    image: Image = Image(repository="ghcr.io/slipway-dev/runtime")
+    """Image that serves the models. Changing it rolls every model that does not set `spec.runtime.image`."""
+
+
+class Crds(Values):
+    """The CustomResourceDefinition of ModelDeployment."""
+
+    enabled: bool = True
+    """Install the CRD, and upgrade it with the chart."""
+    keep: bool = True
+    """Leave the CRD in place on `helm uninstall`. If false, all ModelDeployments and all served models go with it."""
+
+
+class ServiceAccount(Values):
+    """The operator's identity."""
+
+    create: bool = True
+    """Make the ServiceAccount."""
+    name: str = ""
+    """Name of the ServiceAccount. Derived from the release when empty."""
+    annotations: Labels = {}
+    """Annotations of the ServiceAccount."""
+
+
+class Rbac(Values):
+    """What the operator and the users may do."""
+
+    create: bool = True
+    """Make the operator's roles and their bindings."""
+    aggregate: bool = True
+    """Add ModelDeployments to the cluster's `view`, `edit` and `admin` roles."""
+
+
+class MetricsService(Values):
+    """The Service in front of the operator's metrics and probes."""
+
+    port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    """Port of the Service."""
+    annotations: Labels = {}
+    """Annotations of the Service, such as those a Prometheus discovers by."""
+
+
+class Metrics(Values):
+    """The operator's own metrics."""
+
+    service: MetricsService = MetricsService()
+    """Service with `/metrics`, `/healthz` and `/readyz`."""
+
+
+class ChartValues(Values):
+    """All values of the chart."""
+
+    name_override: Annotated[str, Field(max_length=53)] = ""
+    """Name of the application instead of `slipway`."""
+    fullname_override: Annotated[str, Field(max_length=53)] = ""
+    """Beginning of every object's name, instead of one derived from the release."""
+    image_pull_secrets: list[Object] = []
+    """Secrets for pulling the operator's image, such as `[{name: registry}]`. Those for a runtime image are set in the
+    ModelDeployment."""
+    watch_namespaces: list[Namespace] = []
+    """Namespaces whose ModelDeployments are served. All when empty; else the operator gets a Role in each of them, and
+    they must exist."""
+    allowed_schemes: Annotated[list[Literal["s3", "https", "http", "file"]], Field(min_length=1)] = [
+        "s3",
+        "https",
+        "http",
+    ]
+    """Where artifacts may come from. Add `file` for models that are part of an image."""
+    operator: Operator = Operator()
+    """The operator's own pod."""
+    runtime: Runtime = Runtime()
+    """What the served models run in."""
+    crds: Crds = Crds()
+    """The CustomResourceDefinition."""
+    service_account: ServiceAccount = ServiceAccount()
+    """The operator's identity."""
+    rbac: Rbac = Rbac()
+    """What the operator and the users may do."""
+    metrics: Metrics = Metrics()
+    """The operator's own metrics."""
