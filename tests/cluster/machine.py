@@ -1,0 +1,159 @@
+"""What a node asks of the machine it runs on, what its programs change there, and how that is put back."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from tests.cluster import cgroups, process
+from tests.cluster.command import run
+from tests.cluster.errors import ClusterError
+from tests.cluster.state import ClusterState, Mode, allocation_lock, clusters_directory, load_all
+
+# Each kubelet has its device plugins' sockets in this one folder, wherever its own folder is, and empties it at start.
+_DEVICE_PLUGINS: Final = Path("/var/lib/kubelet/device-plugins")
+# The kubelet links every container's log here, wherever the log is.
+_LOG_LINKS: Final = Path("/var/log/containers")
+# containerd's network library notes every Pod's addresses here.
+_CNI_RESULTS: Final = Path("/var/lib/cni/results")
+# What the kubelet sets. Source: setupKernelTunables, k8s.io/kubernetes/pkg/kubelet/cm.
+_TUNABLES: Final = (
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "kernel/keys/root_maxkeys",
+    "kernel/keys/root_maxbytes",
+)
+
+
+def check() -> None:
+    """Raise one error that names everything the machine lacks for a node."""
+    if sys.platform != "linux":
+        raise ClusterError(f"a node needs Linux, this is {sys.platform}; set KUBECONFIG to use another cluster.")
+    if os.geteuid() != 0:
+        raise ClusterError(
+            f"a node needs root (network namespaces, mounts, cgroups), this is uid {os.geteuid()}; run it with sudo, "
+            "or set KUBECONFIG and SLIPWAY_REGISTRY to use another cluster. The control-plane mode needs no root."
+        )
+    lacks = [
+        *_lacking_module("overlay", lambda: "overlay" in _filesystems(), "the overlay file system"),
+        *_lacking_module("br_netfilter", Path("/proc/sys/net/bridge").exists, "iptables on bridges"),
+    ]
+    if without := cgroups.missing():
+        lacks.append(f"cgroup controllers {', '.join(sorted(without))}: enable them on the kernel's command line")
+    if other := _foreign_kubelets():
+        lacks.append(
+            f"to be the only kubelet: pids {', '.join(map(str, other))} are kubelets too, and all share "
+            f"{_DEVICE_PLUGINS}; use that cluster by KUBECONFIG, or stop it"
+        )
+    if lacks:
+        raise ClusterError("a node needs, and this machine lacks:\n" + "\n".join(f"  - {lack}" for lack in lacks))
+
+
+def remember_settings(directory: Path | None = None) -> None:
+    """Note the kernel's settings before the first kubelet changes them."""
+    path = _memory(directory)
+    with allocation_lock():
+        if _remembered(path) is None:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            settings = {name: (Path("/proc/sys") / name).read_text(encoding="ascii").strip() for name in _TUNABLES}
+            path.write_text(json.dumps({"boot": _boot_id(), "settings": settings}), encoding="utf-8")
+
+
+def restore_settings(leaving: ClusterState) -> None:
+    """The last cluster with a node puts them back."""
+    path = _memory(None)
+    with allocation_lock():
+        others = [s for s in load_all() if s.mode is Mode.NODE and s.directory != leaving.directory and s.processes]
+        if others:
+            return
+        for name, value in (_remembered(path) or {}).items():
+            (Path("/proc/sys") / name).write_text(value, encoding="ascii")
+        path.unlink(missing_ok=True)
+
+
+def unmount_below(directory: Path) -> None:
+    """Whatever the kubelet and containerd have mounted there, innermost first."""
+    mounts = mounts_below(directory, Path("/proc/self/mountinfo").read_text(encoding="utf-8"))
+    for mount in mounts:
+        # Lazily: a killed process may hold it for a moment still.
+        run("umount", "--lazy", "--no-canonicalize", mount)
+
+
+def mounts_below(directory: Path, mountinfo: str) -> list[Path]:
+    """Innermost and youngest first; one path comes as often as it is mounted over. Source: proc(5)."""
+    points = [Path(_unescape(line.split(" ")[4])) for line in mountinfo.splitlines()]
+    return [point for point in reversed(points) if point.is_relative_to(directory)]
+
+
+def remove_traces(state: ClusterState) -> None:
+    """Delete what the programs left in folders that can't be moved into the cluster's own."""
+    for link in _entries(_LOG_LINKS):
+        if link.is_symlink() and link.readlink().is_relative_to(state.directory):
+            link.unlink()
+    for result in _entries(_CNI_RESULTS):
+        if result.name.startswith(f"slipway-{state.tag}-"):
+            result.unlink(missing_ok=True)
+
+
+def _lacking_module(module: str, present: Callable[[], bool], what: str) -> list[str]:
+    if present():
+        return []
+    try:
+        run("modprobe", module)
+    except ClusterError as error:
+        return [f"{what}, kernel module {module}: {error}"]
+    return [] if present() else [f"{what}: the kernel module {module} was loaded and brought it not"]
+
+
+def _filesystems() -> set[str]:
+    return {line.split()[-1] for line in Path("/proc/filesystems").read_text(encoding="ascii").splitlines()}
+
+
+def _foreign_kubelets() -> list[int]:
+    """Kubelets that this tool has not started."""
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            program = (entry / "cmdline").read_bytes().split(b"\0")[0]
+            marked = process.MARKER.encode() in (entry / "environ").read_bytes()
+        except OSError:  # gone meanwhile
+            continue
+        if program.rpartition(b"/")[2] == b"kubelet" and not marked:
+            found.append(int(entry.name))
+    return found
+
+
+def _memory(directory: Path | None) -> Path:
+    return (directory or clusters_directory()) / ".kernel-settings.json"
+
+
+def _remembered(path: Path) -> Mapping[str, str] | None:
+    """None when there is nothing, or when it is of an earlier boot and the kernel has its own values again."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    settings: Mapping[str, str] = document["settings"]
+    return settings if document["boot"] == _boot_id() else None
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def _entries(directory: Path) -> list[Path]:
+    return list(directory.iterdir()) if directory.is_dir() else []
+
+
+def _unescape(text: str) -> str:
+    """Blank, tab, newline and backslash are written as three octal digits."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
