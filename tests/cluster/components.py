@@ -26,6 +26,9 @@ from tests.cluster.progress import Progress, progress
 from tests.cluster.state import cache_directory, file_lock
 from tests.cluster.versions import COMPONENTS, GOARCH, GOOS, Component
 
+CONTROL_PLANE: Final = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
+NODE: Final = (*CONTROL_PLANE, "kube-scheduler", "kubelet", "kube-proxy", "coredns")
+
 MANIFEST: Final = "manifest.json"
 LOCK_WAIT_SECONDS: Final = 3600.0
 VERSION_SECONDS: Final = 15.0
@@ -55,6 +58,11 @@ def ensure_all(names: Iterable[str]) -> dict[str, Path]:
         if still_missing:
             _fill_cache(still_missing, shown)
     return found | {component.name: _cached(component) for component in missing}
+
+
+def find(name: str) -> Path | None:
+    """The program's path if it is at hand without a download or a build."""
+    return _at_hand(_component(name))
 
 
 def components_directory() -> Path:
@@ -167,8 +175,8 @@ def _fill_cache(missing: Sequence[Component], shown: Progress) -> None:
         to_build = [component for component in missing if component.name in failures]
         if not to_build:
             return
-        for component in to_build:
-            shown.done(component.name, f"no release from here ({failures[component.name]}), built from its Go module")
+        reason = failures[to_build[0].name]
+        shown.done(", ".join(failures), f"built from Go modules, as no release is to be had here ({reason})")
         built = gobuild.build(to_build, directory, shown)
         for component in to_build:
             store(component, built[component.name], f"go build {component.package} {component.version}")

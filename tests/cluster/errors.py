@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-class ClusterError(Exception):
+class ClusterError(RuntimeError):
     """Says where it failed, what was found there and what to do about it."""

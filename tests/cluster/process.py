@@ -18,6 +18,7 @@ MARKER: Final = "SLIPWAY_CLUSTER_DIRECTORY"
 """In the environment of everything started here, so that a process is found even if its start was never recorded."""
 STOP_SECONDS: Final = 4.0
 LOG_TAIL_LINES: Final = 15
+_PROXY_VARIABLES: Final = ("http_proxy", "https_proxy", "all_proxy")
 
 # A child must be waited for by its parent, or it stays a zombie as long as a test run lasts.
 _children: dict[int, subprocess.Popen[bytes]] = {}
@@ -48,6 +49,7 @@ def start(
     netns: str | None = None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    essential: bool = True,
 ) -> ProcessRecord:
     """Run `argv` in a session of its own, logging to `state.logs/NAME.log`; `env` adds to this process' environment."""
     if is_running(state, name):
@@ -55,7 +57,7 @@ def start(
     command = [*netns_prefix(netns), *map(str, argv)]
     state.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = state.logs / f"{name}.log"
-    environment = {**os.environ, **(env or {}), MARKER: str(state.directory)}
+    environment = {**_inherited_environment(), **(env or {}), MARKER: str(state.directory)}
     with log.open("ab") as output:
         child = subprocess.Popen(
             command,
@@ -70,11 +72,16 @@ def start(
     identity = identify(child.pid)
     if identity is None:
         raise ClusterError(f"cluster {state.name}: {name} ended at once.\n{log_tail(state, name)}")
-    record = ProcessRecord(identity=identity, argv=command, log=log, netns=netns)
+    record = ProcessRecord(identity=identity, argv=command, log=log, netns=netns, essential=essential)
     state.processes.pop(name, None)
     state.processes[name] = record
     state.save()
     return record
+
+
+def _inherited_environment() -> dict[str, str]:
+    """Without proxies: Go's clients would send them what the cluster's parts say to each other."""
+    return {name: value for name, value in os.environ.items() if name.lower() not in _PROXY_VARIABLES}
 
 
 def netns_prefix(netns: str | None) -> list[str]:

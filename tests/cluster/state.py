@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
@@ -45,6 +45,8 @@ class ProcessRecord(BaseModel):
     argv: list[str]
     log: Path
     netns: str | None = None
+    essential: bool = True
+    """Without it the cluster is broken; a program that a user runs beside the cluster is not."""
 
 
 class ClusterState(BaseModel):
@@ -53,6 +55,8 @@ class ClusterState(BaseModel):
     name: str
     mode: Mode
     directory: Path
+    ready: bool = False
+    """Set once everything answered; a cluster that never got so far is made anew."""
     owner: ProcessIdentity | None = None
     """While set, the cluster belongs to that process and is abandoned once the process is gone."""
     api_host: str = "127.0.0.1"
@@ -147,29 +151,42 @@ def file_lock(path: Path, *, what: str, wait_seconds: float = LOCK_WAIT_SECONDS)
     """Exclusive among processes and threads; given back by the kernel when the holder dies."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     deadline = time.monotonic() + wait_seconds
-    with path.open("a+", encoding="utf-8") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    file.seek(0)
-                    holder = file.read().strip() or "unknown"
-                    raise ClusterError(f"{what} is in the hands of pid {holder} (lock {path}); wait for it.") from None
-                time.sleep(0.1)
+    while (file := _try_lock(path)) is None:
+        if time.monotonic() >= deadline:
+            holder = path.read_text(encoding="utf-8").strip() if path.exists() else ""
+            raise ClusterError(f"{what} is in the hands of pid {holder or 'unknown'} (lock {path}); wait for it.")
+        time.sleep(0.1)
+    with file:
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
 
 
+def _try_lock(path: Path) -> TextIO | None:
+    file = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The former holder may have deleted the file: then this lock excludes nobody.
+        if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+            return file
+    except BlockingIOError:
+        pass
+    file.close()
+    return None
+
+
 @contextmanager
 def cluster_lock(name: str, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[None]:
-    """Two `up` of one name exclude each other. The file lies beside the folder, which `down` deletes."""
-    path = cluster_directory(name).with_suffix(".lock")
+    """Two `up` of one name exclude each other. The file lies beside the folder, and goes when that is gone."""
+    directory = cluster_directory(name)
+    path = directory.with_suffix(".lock")
     with file_lock(path, what=f"cluster {name}", wait_seconds=wait_seconds):
-        yield
+        try:
+            yield
+        finally:
+            if not directory.exists():
+                path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -115,9 +115,6 @@ def _versitygw() -> Component:
     )
 
 
-CONTROL_PLANE_PROGRAMS: Final = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
-NODE_PROGRAMS: Final = (*CONTROL_PLANE_PROGRAMS, "kube-scheduler", "kubelet", "kube-proxy", "coredns", "helm")
-
 COMPONENTS: Final = {
     component.name: component
     for component in (
