@@ -1,0 +1,111 @@
+"""`slipway-runtime`: flags and a config file in, a served model out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from slipway_runtime.config import read_config
+from slipway_runtime.contract import ADMIN_PORT, INFERENCE_PORT, FailureReason, Format, RuntimeConfig, Stage
+from slipway_runtime.failure import StartupError, write_termination_message
+from slipway_runtime.lifecycle import Lifecycle
+from slipway_runtime.logs import LogFormat, configure_logging
+
+log = logging.getLogger("slipway_runtime")
+
+_PORT = click.IntRange(0, 65535)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="JSON file with the configuration.")
+@click.option("--uri", help="Artifact: s3://BUCKET/KEY, https://HOST/PATH, http://HOST/PATH or file:///PATH.")
+@click.option("--name", help="Name of the model in URLs.")
+@click.option("--digest", help="What the artifact must hash to: sha256:…")
+@click.option("--format", "form", type=click.Choice([str(form) for form in Format]), help="Kind of artifact.")
+@click.option("--host", default="0.0.0.0", show_default=True, help="Address to listen on.")  # noqa: S104
+@click.option("--port", type=_PORT, default=INFERENCE_PORT, show_default=True, help="Port for predictions.")
+@click.option("--admin-port", type=_PORT, default=ADMIN_PORT, show_default=True, help="Port for probes and metrics.")
+@click.option("--log-format", type=click.Choice(["json", "text"]), default="json", show_default=True)
+def main(
+    config_path: Path | None,
+    uri: str | None,
+    name: str | None,
+    digest: str | None,
+    form: str | None,
+    host: str,
+    port: int,
+    admin_port: int,
+    log_format: LogFormat,
+) -> None:
+    """Serve one model artifact over the Open Inference Protocol and /predict.
+
+    Values of flags win over those of the file. Credentials come from the environment; docs/runtime.md lists them.
+    """
+    # As process 1 of a container a signal without a handler is ignored; this one serves until the loop has its own.
+    signal.signal(signal.SIGTERM, _stop_at_once)
+    configure_logging(log_format)
+    overrides: dict[str, Any] = {"name": name, "artifact": {"uri": uri, "digest": digest, "format": form}}
+    try:
+        config = read_config(config_path, overrides)
+        _serve(config, host, port, admin_port)
+    except StartupError as error:
+        _fail(error)
+    except MemoryError:
+        _fail(StartupError(Stage.LOAD, FailureReason.OUT_OF_MEMORY, "The process ran out of memory."))
+    _exit(0)
+
+
+def _serve(config: RuntimeConfig, host: str, port: int, admin_port: int) -> None:
+    # Imported once the input is known to be good, so that bad input is answered at once.
+    from asyncio import Runner
+
+    import uvloop
+
+    from slipway_runtime.metrics import Metrics
+    from slipway_runtime.serving.admin import AdminApp, start_admin
+    from slipway_runtime.serving.listener import bind
+
+    lifecycle = Lifecycle()
+    metrics = Metrics(lifecycle)
+    admin_socket = bind(host, admin_port, "--admin-port")
+    listening = bind(host, port, "--port")
+    start_admin(AdminApp(lifecycle, metrics), admin_socket)
+    log.info(
+        "Listening",
+        extra={"port": listening.getsockname()[1], "admin_port": admin_socket.getsockname()[1], "model": config.name},
+    )
+
+    from slipway_runtime.process import Server, run
+
+    with Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(Server(config, lifecycle, metrics, listening)))
+
+
+def _fail(error: StartupError) -> NoReturn:
+    write_termination_message(error)
+    log.error("%s", error.message, extra={"reason": error.reason, "stage": error.stage})
+    click.echo(f"slipway-runtime: {error.reason}: {error.message}", err=True)
+    _exit(error.exit_code)
+
+
+def _stop_at_once(number: int, frame: FrameType | None) -> NoReturn:
+    _exit(0)
+
+
+def _exit(code: int) -> NoReturn:
+    """Without waiting for threads: a download or a prediction that hangs must not hold the process."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""One runtime process from its first socket to its exit code: probes first, then the model, then traffic, then drain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from slipway_runtime.contract import FailureReason, RuntimeConfig
+from slipway_runtime.failure import StartupError
+from slipway_runtime.lifecycle import Lifecycle
+from slipway_runtime.metrics import Metrics
+from slipway_runtime.serving.gate import Gate
+from slipway_runtime.serving.listener import Listener
+from slipway_runtime.serving.modelthread import ModelThread
+from slipway_runtime.startup import Started, start_model
+
+_FINISH_MARGIN_SECONDS: Final = 1
+"""After the request timeout every request has its 504; this long for the last byte to leave."""
+
+log = logging.getLogger(__name__)
+
+
+class Haste(IntEnum):
+    """How a stop was asked for. Every further signal goes one step on."""
+
+    NONE = 0
+    DRAIN = 1
+    """Keep accepting while endpoints forget the pod, then finish."""
+    FINISH = 2
+    """Accept nothing new; finish what is in flight."""
+    CUT = 3
+    """End now."""
+
+
+class StopSignals:
+    """SIGTERM asks for a drain; SIGINT (a person at a terminal, behind no endpoint) for the finish alone."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._haste = Haste.NONE
+        self._reached = {haste: asyncio.Event() for haste in Haste if haste}
+        loop.add_signal_handler(signal.SIGTERM, self._advance, Haste.DRAIN)
+        loop.add_signal_handler(signal.SIGINT, self._advance, Haste.FINISH)
+
+    def _advance(self, least: Haste) -> None:
+        self._haste = Haste(min(Haste.CUT, max(least, self._haste + 1)))
+        log.info("Asked to stop (%s)", self._haste.name.lower())
+        for haste, event in self._reached.items():
+            if haste <= self._haste:
+                event.set()
+
+    async def wait(self, haste: Haste) -> None:
+        await self._reached[haste].wait()
+
+
+@dataclass(frozen=True)
+class Server:
+    """The parts that live as long as the process."""
+
+    config: RuntimeConfig
+    lifecycle: Lifecycle
+    metrics: Metrics
+    listening: socket.socket
+
+
+async def run(server: Server) -> None:
+    """Returns when drained; raises `StartupError` when it never came to serve."""
+    stop = StopSignals(asyncio.get_running_loop())
+    config = server.config
+    gate = Gate(config, server.lifecycle, server.metrics)
+    listener = Listener(gate, config.request_timeout_seconds + _FINISH_MARGIN_SECONDS)
+    thread = ModelThread()
+    serving = asyncio.create_task(listener.serve(sockets=[server.listening]))
+    try:
+        started = await _until_stopped(_load(server, thread), stop)
+        if started is None:
+            return
+        _open_gate(gate, server, started, thread)
+        await stop.wait(Haste.DRAIN)
+        await _drain(server, listener, serving, stop)
+    finally:
+        listener.should_exit = listener.force_exit = True
+        with suppress(asyncio.CancelledError):
+            await serving
+
+
+async def _load(server: Server, thread: ModelThread) -> Started:
+    try:
+        return await thread.submit(lambda: start_model(server.config, server.lifecycle, server.metrics))
+    except StartupError:
+        raise
+    except Exception as error:
+        log.exception("The start failed inside the runtime")
+        message = f"{type(error).__name__}: {error}. The log has the traceback."
+        raise StartupError(server.lifecycle.stage, FailureReason.INTERNAL_ERROR, message) from error
+
+
+async def _until_stopped(work: asyncio.Future[Started] | object, stop: StopSignals) -> Started | None:
+    """None when a stop came first; what was under way ends with the process."""
+    loading = asyncio.ensure_future(work)  # type: ignore[call-overload]
+    stopping = asyncio.ensure_future(stop.wait(Haste.DRAIN))
+    await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if loading.done():
+        result: Started = loading.result()
+        return result
+    loading.cancel()
+    return None
+
+
+def _open_gate(gate: Gate, server: Server, started: Started, thread: ModelThread) -> None:
+    # Imported late: FastAPI takes part of a second that the probes need not wait for.
+    from slipway_runtime.serving.app import build_app
+    from slipway_runtime.serving.inference import Inference, Served
+
+    config = server.config
+    served = Served(
+        config.name, started.model, started.signature, config.request_timeout_seconds, config.max_request_bytes
+    )
+    gate.open(build_app(Inference(served, thread, server.metrics)))
+    server.lifecycle.become_ready()
+    host, port = server.listening.getsockname()[:2]
+    log.info(
+        "Ready: %s serves %s", f"http://{host}:{port}", config.name, extra={"inputs": started.signature.describe()}
+    )
+
+
+async def _drain(server: Server, listener: Listener, serving: asyncio.Task[None], stop: StopSignals) -> None:
+    server.lifecycle.drain()
+    log.info("Draining: accepting for %d s more", server.config.drain_delay_seconds)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(Haste.FINISH), server.config.drain_delay_seconds)
+    listener.should_exit = True
+    cut = asyncio.ensure_future(stop.wait(Haste.CUT))
+    await asyncio.wait({serving, cut}, return_when=asyncio.FIRST_COMPLETED)
+    cut.cancel()
+    log.info("Drained")

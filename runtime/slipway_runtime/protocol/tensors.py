@@ -1,0 +1,181 @@
+"""Tensors in JSON: lists of numbers, flat or nested, to arrays and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any, Final
+
+import numpy as np
+
+from slipway_runtime.contract import Datatype, TensorSpec
+from slipway_runtime.models.datatypes import NUMPY, Array
+from slipway_runtime.models.signature import Signature, fits
+from slipway_runtime.protocol.errors import ApiError, bad_request
+from slipway_runtime.protocol.jsontext import kind_of
+
+_FLOATS: Final = frozenset({Datatype.FP16, Datatype.FP32, Datatype.FP64})
+_ALLOWED: Final[Mapping[Datatype, frozenset[type]]] = {
+    datatype: frozenset({bool})
+    if datatype is Datatype.BOOL
+    else frozenset({int, float})
+    if datatype in _FLOATS
+    else frozenset({int})
+    for datatype in NUMPY
+}
+_KINDS: Final = {
+    bool: "true or false",
+    int: "integers",
+    float: "fractions",
+    str: "strings",
+    list: "lists",
+    dict: "objects",
+    type(None): "null",
+}
+_EXPECTED: Final = {
+    frozenset({bool}): "true or false",
+    frozenset({int, float}): "numbers",
+    frozenset({int}): "integers",
+}
+
+
+def decode_tensor(spec: TensorSpec, shape: Sequence[int], data: object) -> Array:
+    """`data` is flat in row-major order, or nested as `shape` says; a new array."""
+    name = spec.name
+    flat = _flatten(name, shape, data)
+    count = math.prod(shape)
+    if len(flat) != count:
+        raise bad_request(
+            "size_mismatch",
+            f"Input {name!r} has {len(flat)} values, its shape {list(shape)} needs {count}.",
+            input=name,
+            expected=f"{count} values",
+            got=f"{len(flat)} values",
+        )
+    return _convert(name, spec.datatype, flat).reshape(tuple(shape))
+
+
+def _flatten(name: str, shape: Sequence[int], data: object) -> list[Any]:
+    if not isinstance(data, list):
+        if shape:
+            raise bad_request(
+                "invalid_data", f"Input {name!r}: data is a {kind_of(data)}, expected a list.", input=name
+            )
+        return [data]
+    level: list[Any] = data
+    if not level or not isinstance(level[0], list):
+        return level
+    for depth, size in enumerate(shape):
+        if depth and not all(isinstance(part, list) and len(part) == size for part in level):
+            raise _ragged(name, shape)
+        if not depth and len(level) != size:
+            raise _ragged(name, shape)
+        if depth:
+            level = list(chain.from_iterable(level))
+    return level
+
+
+def _ragged(name: str, shape: Sequence[int]) -> ApiError:
+    return bad_request(
+        "size_mismatch", f"Input {name!r}: the nested lists do not have the shape {list(shape)} everywhere.", input=name
+    )
+
+
+def _convert(name: str, datatype: Datatype, flat: list[Any]) -> Array:
+    allowed = _ALLOWED[datatype]
+    wrong = set(map(type, flat)) - allowed
+    if wrong:
+        kinds = ", ".join(sorted(_KINDS.get(kind, kind.__name__) for kind in wrong))
+        raise bad_request(
+            "invalid_data",
+            f"Input {name!r} is {datatype}, expected {_EXPECTED[allowed]} in data, got {kinds}.",
+            input=name,
+            expected=str(datatype),
+            got=kinds,
+        )
+    dtype = NUMPY[datatype]
+    if datatype in _FLOATS:
+        return _convert_floats(name, datatype, flat)
+    if flat and datatype is not Datatype.BOOL:
+        bounds = np.iinfo(dtype)
+        low, high = min(flat), max(flat)
+        if low < bounds.min or high > bounds.max:
+            raise _out_of_range(name, datatype, low if low < bounds.min else high)
+    return np.array(flat, dtype)
+
+
+def _convert_floats(name: str, datatype: Datatype, flat: list[Any]) -> Array:
+    try:
+        wide = np.array(flat, np.float64)
+    except OverflowError:
+        raise _out_of_range(name, datatype, "a number") from None
+    with np.errstate(over="ignore"):
+        array = wide.astype(NUMPY[datatype])
+    finite = np.isfinite(array)
+    if not finite.all():
+        raise _out_of_range(name, datatype, flat[int(np.argmin(finite))])
+    return array
+
+
+def _out_of_range(name: str, datatype: Datatype, value: object) -> ApiError:
+    shown = str(value) if isinstance(value, float | str) or abs(int(str(value)[:20])) < 10**18 else "a number"
+    return bad_request(
+        "out_of_range", f"Input {name!r}: {shown[:40]} lies outside the range of {datatype}.", input=name
+    )
+
+
+def encode_tensor(array: Array) -> tuple[list[Any], bool]:
+    """Values flat in row-major order, and whether all are finite: JSON has no NaN, so one becomes null."""
+    flat = array.reshape(-1)
+    if array.dtype.kind == "f":
+        finite = np.isfinite(flat)
+        if not finite.all():
+            return [value if kept else None for value, kept in zip(flat.tolist(), finite.tolist(), strict=True)], False
+    return flat.tolist(), True
+
+
+def check_shape(spec: TensorSpec, shape: Sequence[int]) -> None:
+    if not fits(spec, shape):
+        expected = f"{list(spec.shape)} {spec.datatype}"
+        hint = ""
+        if len(shape) == len(spec.shape) - 1 and spec.shape[0] == -1:
+            hint = " The batch comes first: wrap one item into a batch of one."
+        raise bad_request(
+            "shape_mismatch",
+            f"Input {spec.name!r} has the shape {list(shape)}, expected {list(spec.shape)} (-1 is any size).{hint}",
+            input=spec.name,
+            expected=expected,
+            got=f"{list(shape)} {spec.datatype}",
+        )
+
+
+def check_batch(signature: Signature, inputs: Mapping[str, Array]) -> None:
+    """All inputs of one request carry the same number of items."""
+    if not signature.batched:
+        return
+    sizes = {name: array.shape[0] for name, array in inputs.items()}
+    if len(set(sizes.values())) > 1:
+        shown = ", ".join(f"{name}: {size}" for name, size in sizes.items())
+        raise bad_request("shape_mismatch", f"The inputs have different batch sizes ({shown}), expected one.")
+
+
+def check_complete(signature: Signature, given: Mapping[str, object]) -> None:
+    missing = [spec.name for spec in signature.inputs if spec.name not in given]
+    if missing:
+        raise bad_request(
+            "missing_input",
+            f"The inputs {missing} are missing. The model takes: {signature.describe()}.",
+            input=missing[0],
+        )
+
+
+def find_input(signature: Signature, name: object) -> TensorSpec:
+    for spec in signature.inputs:
+        if spec.name == name:
+            return spec
+    raise bad_request(
+        "unknown_input",
+        f"There is no input {str(name)[:100]!r}. The model takes: {signature.describe()}.",
+        input=str(name)[:100],
+    )

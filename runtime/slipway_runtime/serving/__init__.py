@@ -1,0 +1,1 @@
+"""The two ports: requests in, answers out."""

@@ -1,0 +1,72 @@
+"""The admin port: probes and metrics, in a thread of its own so that users' traffic never delays a probe."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from asyncio import Runner
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import uvloop
+
+from slipway_runtime.contract import LIVE_PATH, METRICS_PATH, READY_PATH, STARTUP_PATH
+from slipway_runtime.lifecycle import Lifecycle
+from slipway_runtime.metrics import Metrics
+from slipway_runtime.protocol.jsontext import render
+from slipway_runtime.serving.listener import Listener
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+Answer = tuple[int, bytes, str]
+
+
+class AdminApp:
+    """Plain ASGI: it answers before the rest of the runtime is imported."""
+
+    def __init__(self, lifecycle: Lifecycle, metrics: Metrics) -> None:
+        self._lifecycle = lifecycle
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        status, body, content_type = self._answer(scope["method"], scope["path"])
+        headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
+        if status == 405:
+            headers.append((b"allow", b"GET, HEAD"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+    def _answer(self, method: str, path: str) -> Answer:
+        lifecycle = self._lifecycle
+        answers: dict[str, Callable[[], Answer]] = {
+            STARTUP_PATH: lambda: self._probe("started", lifecycle.started),
+            READY_PATH: lambda: self._probe("ready", lifecycle.ready),
+            LIVE_PATH: lambda: self._probe("live", True),
+            METRICS_PATH: lambda: (200, self._metrics.render(), self._metrics.content_type),
+        }
+        answer = answers.get(path)
+        if answer is None:
+            error = f"There is no {path[:100]} here, expected one of {', '.join(answers)}."
+            return 404, render({"error": error, "code": "route_not_found"}), "application/json"
+        if method not in ("GET", "HEAD"):
+            error = f"{method[:20]} is not answered here, expected GET or HEAD."
+            return 405, render({"error": error, "code": "method_not_allowed"}), "application/json"
+        return answer()
+
+    def _probe(self, name: str, holds: bool) -> Answer:
+        content = {name: holds, "phase": self._lifecycle.phase, "stage": self._lifecycle.describe_progress()}
+        return 200 if holds else 503, render(content), "application/json"
+
+
+def start_admin(app: AdminApp, listening: socket.socket) -> None:
+    """Serves until the process ends."""
+
+    def serve() -> None:
+        with Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(Listener(app).serve(sockets=[listening]))
+
+    threading.Thread(target=serve, name="admin", daemon=True).start()
