@@ -62,13 +62,17 @@ state = {dumps(str(directory / "state"))}
 # The first writes below /opt, the others look for file systems that are not there.
 disabled_plugins = [
   "io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
-  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.tracing.processor.v1.otlp",
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.tracing.processor.v1.otlp",
 ]
 [grpc]
   address = {dumps(str(node.socket))}
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = {dumps(PAUSE_IMAGE)}
   netns_mounts_under_state_dir = true
+  # No Pod gets more protection from the machine's OOM killer than the user's own programs have; and a root without
+  # CAP_SYS_RESOURCE could not give it.
+  restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = {dumps(str(CNI_PROGRAMS))}
     conf_dir = {dumps(str(node.directory / "cni"))}

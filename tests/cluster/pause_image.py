@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -33,11 +32,19 @@ def _build(archive: Path) -> None:
         program = scratch / "pause"
         run("gcc", "-static", "-Os", "-s", "-o", program, SOURCE)
         # A storage of its own: no image or container appears in the user's.
-        buildah = ["buildah", "--root", scratch / "root", "--runroot", scratch / "run", "--storage-driver", "vfs"]
+        storage: list[str | Path] = [
+            "--root",
+            scratch / "root",
+            "--runroot",
+            scratch / "run",
+            "--storage-driver",
+            "vfs",
+        ]
+        buildah = ["buildah", *storage]
         container = run(*buildah, "from", "scratch").strip()
         run(*buildah, "copy", container, program, "/pause")
         run(*buildah, "config", "--entrypoint", '["/pause"]', "--user", "65535:65535", container)
         run(*buildah, "commit", container, f"oci-archive:{scratch / 'image.tar'}:{PAUSE_IMAGE}")
-        os.replace(scratch / "image.tar", archive)
+        (scratch / "image.tar").replace(archive)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import secrets
 from typing import Final
 
 from tests.cluster import process
@@ -25,7 +26,7 @@ def start(state: ClusterState, node: Node) -> None:
         "version": 0.1,
         "log": {"level": "warn", "accesslog": {"disabled": True}},
         "storage": {"filesystem": {"rootdirectory": str(content)}, "delete": {"enabled": True}},
-        "http": {"addr": registry_reference(state)},
+        "http": {"addr": registry_reference(state), "secret": secrets.token_hex()},
     }
     path = node.directory / "registry.json"
     path.parent.mkdir(parents=True, exist_ok=True)
