@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from tests.cluster.errors import ClusterError
+from tests.cluster.errors import ClusterError, RequirementError
 from tests.cluster.progress import Progress, duration
 from tests.cluster.state import cache_directory
 from tests.cluster.versions import Component
@@ -31,7 +31,7 @@ def build(components: Sequence[Component], directory: Path, shown: Progress) -> 
     go = shutil.which("go")
     if go is None:
         names = ", ".join(component.name for component in components)
-        raise ClusterError(
+        raise RequirementError(
             f"{names}: not on this machine, not to be downloaded from here, and Go to build them is missing. "
             "Install Go 1.26 or newer (https://go.dev/dl/) so that `go` is on PATH, "
             "or set KUBEBUILDER_ASSETS to a folder that holds them."

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from tests.cluster import components, control_plane, ports, process
+from tests.cluster import components, control_plane, machine, ports, process
 from tests.cluster.errors import ClusterError
 from tests.cluster.state import (
     STATE_FILE,
@@ -231,11 +231,8 @@ def _refuse_other_shape(state: ClusterState, mode: Mode, nodes: int, gpus: int) 
 
 
 def _create(name: str, mode: Mode, nodes: int, gpus: int) -> ClusterState:
-    if mode is Mode.NODE and os.geteuid() != 0:
-        raise ClusterError(
-            "node mode needs root (network namespace, containerd, kubelet): run it as root, "
-            "use `--mode control-plane`, or set KUBECONFIG to a cluster of yours."
-        )
+    if mode is Mode.NODE:
+        machine.check()  # before minutes go into compiling what could not run here
     components.ensure_all(components.NODE if mode is Mode.NODE else components.CONTROL_PLANE)
     owner = process.identify(os.getpid())
     state = ClusterState(

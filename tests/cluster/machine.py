@@ -12,7 +12,7 @@ from typing import Final
 
 from tests.cluster import cgroups, process
 from tests.cluster.command import run
-from tests.cluster.errors import ClusterError
+from tests.cluster.errors import ClusterError, RequirementError
 from tests.cluster.state import ClusterState, Mode, allocation_lock, clusters_directory, load_all
 
 # Each kubelet has its device plugins' sockets in this one folder, wherever its own folder is, and empties it at start.
@@ -35,9 +35,9 @@ _TUNABLES: Final = (
 def check() -> None:
     """Raise one error that names everything the machine lacks for a node."""
     if sys.platform != "linux":
-        raise ClusterError(f"a node needs Linux, this is {sys.platform}; set KUBECONFIG to use another cluster.")
+        raise RequirementError(f"a node needs Linux, this is {sys.platform}; set KUBECONFIG to use another cluster.")
     if os.geteuid() != 0:
-        raise ClusterError(
+        raise RequirementError(
             f"a node needs root (network namespaces, mounts, cgroups), this is uid {os.geteuid()}; run it with sudo, "
             "or set KUBECONFIG and SLIPWAY_REGISTRY to use another cluster. The control-plane mode needs no root."
         )
@@ -53,7 +53,7 @@ def check() -> None:
             f"{_DEVICE_PLUGINS}; use that cluster by KUBECONFIG, or stop it"
         )
     if lacks:
-        raise ClusterError("a node needs, and this machine lacks:\n" + "\n".join(f"  - {lack}" for lack in lacks))
+        raise RequirementError("a node needs, and this machine lacks:\n" + "\n".join(f"  - {lack}" for lack in lacks))
 
 
 def remember_settings(directory: Path | None = None) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.cluster.errors import ClusterError
+from tests.cluster.errors import ClusterError, RequirementError
 from tests.cluster.progress import progress
 from tests.cluster.state import cache_directory, file_lock
 
@@ -29,12 +29,12 @@ def ensure(names: Sequence[str]) -> None:
         return
     command = f"apt-get install -y --no-install-recommends {' '.join(missing)}"
     if shutil.which("apt-get") is None:
-        raise ClusterError(
+        raise RequirementError(
             f"missing: {', '.join(missing)} (Debian's names), and there is no apt-get to install them. "
             "Use Debian or Ubuntu, or set KUBECONFIG to a cluster of yours."
         )
     if os.geteuid() != 0:
-        raise ClusterError(f"missing Debian packages: {', '.join(missing)}. Install them: sudo {command}")
+        raise RequirementError(f"missing Debian packages: {', '.join(missing)}. Install them: sudo {command}")
     with (
         progress("Debian packages", first_stage=f"installing {', '.join(missing)}"),
         file_lock(cache_directory() / ".packages.lock", what="the installation of Debian packages"),
