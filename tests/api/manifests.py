@@ -1,0 +1,520 @@
+"""What the API server must take and what it must refuse, as data: each rule of the CRD from both sides.
+
+A refusal is judged by the words a user reads: the field's path and the words that say what is wrong and what to do.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Final
+
+Manifest = dict[str, Any]
+
+DIGEST: Final = "sha256:" + "0123456789abcdef" * 4
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A manifest that is valid."""
+
+    title: str
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A manifest that breaks one rule."""
+
+    title: str
+    manifest: Manifest
+    path: str
+    words: tuple[str, ...]
+    """Texts that the answer must contain: the value, the rule, the fix."""
+    hidden: str = ""
+    """A text that the answer must not contain, such as a password."""
+
+
+def manifest(spec: Manifest | None = None, *, name: str = "digits", artifact: Manifest | None = None) -> Manifest:
+    """A small valid ModelDeployment, with further blocks of the spec."""
+    return {
+        "apiVersion": "slipway.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {"name": name},
+        "spec": {"artifact": {"uri": "s3://models/digits.pt"} | (artifact or {}), **deepcopy(spec or {})},
+    }
+
+
+def _env(*variables: Manifest) -> Manifest:
+    return {"runtime": {"env": list(variables)}}
+
+
+def _ingress(**fields: Any) -> Manifest:
+    return {"exposure": {"ingress": fields}}
+
+
+def _warmup(*inputs: Manifest) -> Manifest:
+    return {"runtime": {"warmup": {"samples": [{"inputs": list(inputs)}]}}}
+
+
+def _resources(**fields: Any) -> Manifest:
+    return {"resources": fields}
+
+
+SECRET_KEY: Final = {"secretKeyRef": {"name": "tokens", "key": "hub.token", "optional": False}}
+CONFIG_KEY: Final = {"configMapKeyRef": {"name": "settings", "key": "LEVEL", "optional": True}}
+
+EVERY_FIELD: Final = manifest(
+    {
+        "runtime": {
+            "image": "registry.example.com:5000/team/runtime:1.0@" + DIGEST,
+            "imagePullPolicy": "IfNotPresent",
+            "imagePullSecrets": [{"name": "registry"}],
+            "env": [
+                {"name": "LEVEL", "value": "debug"},
+                {"name": "HUB_TOKEN", "valueFrom": SECRET_KEY},
+                {"name": "SETTING", "valueFrom": CONFIG_KEY},
+                {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            ],
+            "warmup": {"samples": [{"inputs": [{"name": "image", "datatype": "FP32", "shape": [-1, 1, 28, 28]}]}]},
+        },
+        "resources": {
+            "gpu": {"count": 2, "resourceName": "nvidia.com/mig-1g.5gb"},
+            "requests": {"cpu": "500m", "memory": "1Gi"},
+            "limits": {"cpu": 2, "memory": "4Gi"},
+        },
+        "replicas": 3,
+        "exposure": {
+            "service": {"type": "LoadBalancer", "port": 8000, "annotations": {"example.com/balancer": "internal"}},
+            "ingress": {
+                "className": "nginx",
+                "host": "digits.example.com",
+                "path": "/models/digits",
+                "tls": {"secretName": "digits-tls"},
+                "annotations": {"example.com/rewrite": "none"},
+            },
+        },
+        "traffic": {"requestTimeoutSeconds": 60, "maxRequestBytes": 1048576},
+        "rollout": {"progressDeadlineSeconds": 600},
+    },
+    artifact={
+        "digest": DIGEST,
+        "format": "TorchScript",
+        "credentials": {"secretRef": {"name": "store"}},
+        "stallTimeoutSeconds": 30,
+    },
+)
+
+ACCEPTED: Final = (
+    Accepted("the least", manifest()),
+    Accepted("every field", EVERY_FIELD),
+    Accepted("the longest name", manifest(name="a" * 52)),
+    Accepted("a name with digits and hyphens", manifest(name="digits-v2")),
+    Accepted("an https URI", manifest(artifact={"uri": "https://models.example.com/digits/1/model.pt"})),
+    Accepted("an http URI with a port and a query", manifest(artifact={"uri": "http://10.0.0.1:9000/m.pt?version=3"})),
+    Accepted("an @ in the path", manifest(artifact={"uri": "s3://models/team@example/digits.pt"})),
+    Accepted("a file of the image", manifest(artifact={"uri": "file:///models/digits.pt"})),
+    Accepted("nothing served for now", manifest({"replicas": 0})),
+    Accepted("quantities of every form", manifest(_resources(requests={"cpu": 1, "memory": "1.5Gi"}))),
+    Accepted("a quantity with an exponent", manifest(_resources(requests={"memory": "1e9"}))),
+    Accepted("a quantity that begins with a point", manifest(_resources(requests={"cpu": ".5"}))),
+    Accepted("a request equal to its limit", manifest(_resources(requests={"cpu": "1000m"}, limits={"cpu": 1}))),
+    Accepted("a request without a limit", manifest(_resources(requests={"cpu": 4}, limits={"memory": "1Gi"}))),
+    Accepted("huge pages", manifest(_resources(limits={"hugepages-2Mi": "64Mi", "memory": "1Gi"}))),
+    Accepted("another extended resource", manifest(_resources(gpu={"count": 1}, limits={"rdma/hca": 1}))),
+    Accepted("GPUs of another vendor", manifest(_resources(gpu={"count": 1, "resourceName": "amd.com/gpu"}))),
+    Accepted("the root path", manifest(_ingress(path="/"))),
+    Accepted("tls with a host", manifest(_ingress(host="a.example.com", tls={"secretName": "tls"}))),
+    Accepted("a host without tls", manifest(_ingress(host="localhost"))),
+    Accepted("a path with dots", manifest(_ingress(path="/v1.2/.well-known/..models"))),
+    Accepted("a variable that is empty", manifest(_env({"name": "EMPTY", "value": ""}))),
+    Accepted("a variable's name with dots", manifest(_env({"name": "spring.level", "value": "x"}))),
+    Accepted("an image of a local registry", manifest({"runtime": {"image": "localhost:5000/runtime"}})),
+    Accepted("two inputs", manifest(_warmup({"name": "ids", "shape": [1, 128]}, {"name": "mask", "shape": [1, 128]}))),
+)
+
+TLS: Final = {"secretName": "tls"}
+
+REFUSED: Final = (
+    # The object's name.
+    Refused("a long name", manifest(name="a" * 53), "metadata.name", ("a" * 53, "at most 52", "shorter name")),
+    Refused("a dot in the name", manifest(name="a.b"), "metadata.name", ("'a.b'", "without dots", "Choose")),
+    Refused(
+        "a name that begins with a digit", manifest(name="1b"), "metadata.name", ("'1b'", "beginning with a letter")
+    ),
+    # artifact
+    Refused(
+        "a scheme nobody fetches",
+        manifest(artifact={"uri": "gs://models/digits.pt"}),
+        "spec.artifact.uri",
+        ("'gs://models/digits.pt'", "expected s3://BUCKET/KEY", "Write the URI"),
+    ),
+    Refused(
+        "no scheme",
+        manifest(artifact={"uri": "models/digits.pt"}),
+        "spec.artifact.uri",
+        ("'models/digits.pt'", "expected s3://BUCKET/KEY"),
+    ),
+    Refused(
+        "a bucket without a key",
+        manifest(artifact={"uri": "s3://models/"}),
+        "spec.artifact.uri",
+        ("'s3://models/'", "s3://BUCKET/KEY"),
+    ),
+    Refused(
+        "a scheme in capitals",
+        manifest(artifact={"uri": "S3://models/digits.pt"}),
+        "spec.artifact.uri",
+        ("'S3://models/digits.pt'", "s3://BUCKET/KEY"),
+    ),
+    Refused(
+        "a relative file",
+        manifest(artifact={"uri": "file://digits.pt"}),
+        "spec.artifact.uri",
+        ("'file://digits.pt'", "file:///PATH"),
+    ),
+    Refused(
+        "a password in the URI",
+        manifest(artifact={"uri": "https://reader:tiger@models.example.com/digits.pt"}),
+        "spec.artifact.uri",
+        ("user name or a password", "spec.artifact.credentials.secretRef.name"),
+        hidden="tiger",
+    ),
+    Refused(
+        "a password in an s3 URI",
+        manifest(artifact={"uri": "s3://reader:tiger@models/digits.pt"}),
+        "spec.artifact.uri",
+        ("user name or a password", "Put them into a Secret"),
+        hidden="tiger",
+    ),
+    Refused(
+        "a digest without its algorithm",
+        manifest(artifact={"digest": "0123456789abcdef" * 4}),
+        "spec.artifact.digest",
+        ("'0123456789abcdef", "sha256: and 64", "sha256sum FILE"),
+    ),
+    Refused(
+        "a digest in capitals",
+        manifest(artifact={"digest": DIGEST.upper()}),
+        "spec.artifact.digest",
+        ("'SHA256:", "lower-case hexadecimal"),
+    ),
+    Refused(
+        "a format that does not exist",
+        manifest(artifact={"format": "Torchscript"}),
+        "spec.artifact.format",
+        ('"Torchscript"', 'supported values: "Auto", "TorchScript"'),
+    ),
+    Refused(
+        "a Secret's name in capitals",
+        manifest(artifact={"credentials": {"secretRef": {"name": "My_Store"}}}),
+        "spec.artifact.credentials.secretRef.name",
+        ("'My_Store'", "lower-case letters", "Correct the name"),
+    ),
+    Refused(
+        "a Secret's name in the place of the reference",
+        manifest(artifact={"credentials": {"secretRef": "store"}}),
+        "spec.artifact.credentials.secretRef",
+        ("must be of type object",),
+    ),
+    Refused(
+        "a stall timeout of zero",
+        manifest(artifact={"stallTimeoutSeconds": 0}),
+        "spec.artifact.stallTimeoutSeconds",
+        ("0", "greater than or equal to 1"),
+    ),
+    # runtime
+    Refused(
+        "an image with a scheme",
+        manifest({"runtime": {"image": "https://ghcr.io/team/runtime:1"}}),
+        "spec.runtime.image",
+        ("'https://ghcr.io/team/runtime:1'", "[REGISTRY/]NAME[:TAG]", "Remove spaces and a scheme"),
+    ),
+    Refused(
+        "an image with a space",
+        manifest({"runtime": {"image": "runtime: 1"}}),
+        "spec.runtime.image",
+        ("'runtime: 1'", "Remove spaces"),
+    ),
+    Refused(
+        "a pull policy that does not exist",
+        manifest({"runtime": {"imagePullPolicy": "always"}}),
+        "spec.runtime.imagePullPolicy",
+        ('"always"', 'supported values: "Always", "IfNotPresent", "Never"'),
+    ),
+    Refused(
+        "a variable twice",
+        manifest(_env({"name": "LEVEL", "value": "a"}, {"name": "LEVEL", "value": "b"})),
+        "spec.runtime.env[1]",
+        ("Duplicate value", "LEVEL"),
+    ),
+    Refused(
+        "a variable with value and valueFrom",
+        manifest(_env({"name": "LEVEL", "value": "a", "valueFrom": SECRET_KEY})),
+        "spec.runtime.env[0]",
+        ("'LEVEL'", "both value and valueFrom", "Remove one"),
+    ),
+    Refused(
+        "a variable from nowhere",
+        manifest(_env({"name": "LEVEL", "valueFrom": {}})),
+        "spec.runtime.env[0].valueFrom",
+        ("exactly one of secretKeyRef, configMapKeyRef and fieldRef", "add one"),
+    ),
+    Refused(
+        "a variable from two places",
+        manifest(_env({"name": "LEVEL", "valueFrom": SECRET_KEY | CONFIG_KEY})),
+        "spec.runtime.env[0].valueFrom",
+        ("exactly one of", "Remove the others"),
+    ),
+    Refused(
+        "a space in a variable's name",
+        manifest(_env({"name": "LOG LEVEL", "value": "a"})),
+        "spec.runtime.env[0].name",
+        ("'LOG LEVEL'", "expected letters, digits", "Rename"),
+    ),
+    Refused(
+        "a variable's name that begins with a digit",
+        manifest(_env({"name": "1LEVEL", "value": "a"})),
+        "spec.runtime.env[0].name",
+        ("'1LEVEL'", "not beginning with a digit"),
+    ),
+    Refused(
+        "a number in the place of a text",
+        manifest(_env({"name": "THREADS", "value": 4})),
+        "spec.runtime.env[0].value",
+        ("must be of type string",),
+    ),
+    Refused(
+        "a key with a slash",
+        manifest(_env({"name": "A", "valueFrom": {"secretKeyRef": {"name": "tokens", "key": "a/b"}}})),
+        "spec.runtime.env[0].valueFrom.secretKeyRef.key",
+        ("'a/b'", "a key of the object's data", "kubectl describe"),
+    ),
+    Refused(
+        "a warm-up without samples",
+        manifest({"runtime": {"warmup": {"samples": []}}}),
+        "spec.runtime.warmup.samples",
+        ("at least 1 items",),
+    ),
+    Refused(
+        "an input twice",
+        manifest(_warmup({"name": "ids", "shape": [1]}, {"name": "ids", "shape": [1]})),
+        "spec.runtime.warmup.samples[0].inputs[1]",
+        ("Duplicate value", "ids"),
+    ),
+    Refused(
+        "a size of zero",
+        manifest(_warmup({"name": "ids", "shape": [0, 8]})),
+        "spec.runtime.warmup.samples[0].inputs[0].shape[0]",
+        ("got 0", "expected -1 or at least 1", "Write -1"),
+    ),
+    Refused(
+        "a size below -1",
+        manifest(_warmup({"name": "ids", "shape": [-2]})),
+        "spec.runtime.warmup.samples[0].inputs[0].shape[0]",
+        ("-2", "greater than or equal to -1"),
+    ),
+    Refused(
+        "a datatype of torch",
+        manifest(_warmup({"name": "ids", "shape": [1], "datatype": "float32"})),
+        "spec.runtime.warmup.samples[0].inputs[0].datatype",
+        ('"float32"', '"FP32"'),
+    ),
+    # resources
+    Refused(
+        "a GPU resource without a domain",
+        manifest(_resources(gpu={"count": 1, "resourceName": "gpu"})),
+        "spec.resources.gpu.resourceName",
+        ("'gpu'", "DOMAIN/NAME such as nvidia.com/gpu", "kubectl describe nodes"),
+    ),
+    Refused(
+        "a negative number of GPUs",
+        manifest(_resources(gpu={"count": -1})),
+        "spec.resources.gpu.count",
+        ("-1", "greater than or equal to 0"),
+    ),
+    Refused(
+        "half a GPU",
+        manifest(_resources(gpu={"count": 0.5})),
+        "spec.resources.gpu.count",
+        ("must be of type int32",),
+    ),
+    Refused(
+        "GPUs in the limits as well",
+        manifest(_resources(gpu={"count": 1}, limits={"nvidia.com/gpu": 1})),
+        "spec.resources.limits",
+        ("'nvidia.com/gpu'", "gpu.count sets already", "Remove it from limits"),
+    ),
+    Refused(
+        "GPUs in the requests as well",
+        manifest(_resources(gpu={"count": 1}, requests={"nvidia.com/gpu": 1})),
+        "spec.resources.requests",
+        ("'nvidia.com/gpu'", "gpu.count sets already", "Remove it from requests"),
+    ),
+    Refused(
+        "more requested than allowed",
+        manifest(_resources(requests={"cpu": 1, "memory": "4Gi"}, limits={"cpu": 1, "memory": "4000Mi"})),
+        "spec.resources.requests",
+        ("memory '4Gi'", "at most the limit '4000Mi'", "Lower the request or raise the limit"),
+    ),
+    Refused(
+        "more requested than allowed, as a number",
+        manifest(_resources(requests={"cpu": 2}, limits={"cpu": "500m"})),
+        "spec.resources.requests",
+        ("cpu '2'", "at most the limit '500m'"),
+    ),
+    Refused(
+        "a unit that does not exist",
+        manifest(_resources(requests={"memory": "4GB"})),
+        "spec.resources.requests[memory]",
+        ("'4GB'", "500m, 2, 1.5 or 4Gi", "at most one unit of"),
+    ),
+    Refused(
+        "a negative quantity",
+        manifest(_resources(limits={"cpu": -1})),
+        "spec.resources.limits[cpu]",
+        ("'-1'", "expected a quantity"),
+    ),
+    Refused(
+        "a resource that does not exist",
+        manifest(_resources(limits={"mem": "4Gi"})),
+        "spec.resources.limits",
+        ("'mem'", "expected cpu, memory, ephemeral-storage", "Correct the name"),
+    ),
+    # replicas
+    Refused(
+        "a negative number of pods", manifest({"replicas": -1}), "spec.replicas", ("-1", "greater than or equal to 0")
+    ),
+    Refused("too many pods", manifest({"replicas": 1001}), "spec.replicas", ("1001", "less than or equal to 1000")),
+    Refused("a number in quotes", manifest({"replicas": "2"}), "spec.replicas", ("must be of type integer",)),
+    # exposure
+    Refused(
+        "a port out of range",
+        manifest({"exposure": {"service": {"port": 80800}}}),
+        "spec.exposure.service.port",
+        ("80800", "less than or equal to 65535"),
+    ),
+    Refused(
+        "a kind of Service that does not exist",
+        manifest({"exposure": {"service": {"type": "Loadbalancer"}}}),
+        "spec.exposure.service.type",
+        ('"Loadbalancer"', '"LoadBalancer"'),
+    ),
+    Refused(
+        "tls without a host", manifest(_ingress(tls=TLS)), "spec.exposure.ingress.host", ("Required value", "Set spec")
+    ),
+    Refused(
+        "a URL in the place of a host",
+        manifest(_ingress(host="https://digits.example.com")),
+        "spec.exposure.ingress.host",
+        ("'https://digits.example.com'", "expected a host name such as", "without scheme"),
+    ),
+    Refused(
+        "a host with a port",
+        manifest(_ingress(host="digits.example.com:8080")),
+        "spec.exposure.ingress.host",
+        ("'digits.example.com:8080'", "port"),
+    ),
+    Refused(
+        "a relative path",
+        manifest(_ingress(path="models")),
+        "spec.exposure.ingress.path",
+        ("'models'", "expected / or segments such as /models/digits"),
+    ),
+    Refused(
+        "a path that ends with a slash",
+        manifest(_ingress(path="/models/")),
+        "spec.exposure.ingress.path",
+        ("'/models/'", "without a slash at the end"),
+    ),
+    Refused(
+        "a path with a pattern",
+        manifest(_ingress(path="/models(/|$)(.*)")),
+        "spec.exposure.ingress.path",
+        ("'/models(/|$)(.*)'", "Remove what is not a letter"),
+    ),
+    Refused(
+        "a path that goes up",
+        manifest(_ingress(path="/models/../admin")),
+        "spec.exposure.ingress.path",
+        ("'/models/../admin'", "segments . and ..", "Write the path"),
+    ),
+    Refused(
+        "an IngressClass in capitals",
+        manifest(_ingress(className="Nginx")),
+        "spec.exposure.ingress.className",
+        ("'Nginx'", "lower-case letters"),
+    ),
+    # traffic, rollout
+    Refused(
+        "a timeout above an hour",
+        manifest({"traffic": {"requestTimeoutSeconds": 3601}}),
+        "spec.traffic.requestTimeoutSeconds",
+        ("3601", "less than or equal to 3600"),
+    ),
+    Refused(
+        "a body limit of zero",
+        manifest({"traffic": {"maxRequestBytes": 0}}),
+        "spec.traffic.maxRequestBytes",
+        ("0", "greater than or equal to 1"),
+    ),
+    Refused(
+        "a deadline of zero",
+        manifest({"rollout": {"progressDeadlineSeconds": 0}}),
+        "spec.rollout.progressDeadlineSeconds",
+        ("0", "greater than or equal to 1"),
+    ),
+)
+
+
+def _without_uri() -> Manifest:
+    document = manifest()
+    del document["spec"]["artifact"]["uri"]
+    return document
+
+
+def _changed(path: str, old: str, new: str) -> Manifest:
+    """The manifest with every field, one key misspelt."""
+    document = deepcopy(EVERY_FIELD)
+    place = document
+    for step in path.split("."):
+        place = place[step]
+    place[new] = place.pop(old)
+    return document
+
+
+TYPOS: Final = (
+    Refused("the URI forgotten", _without_uri(), "spec.artifact.uri", ("Required value",)),
+    Refused("a key misspelt", _changed("spec", "replicas", "replica"), "spec.replica", ("unknown field",)),
+    Refused("a key of another API", _changed("spec.artifact", "uri", "url"), "spec.artifact.url", ("unknown field",)),
+    Refused(
+        "a key in snake case",
+        _changed("spec.traffic", "maxRequestBytes", "max_request_bytes"),
+        "spec.traffic.max_request_bytes",
+        ("unknown field",),
+    ),
+    Refused(
+        "a version to come", manifest() | {"apiVersion": "slipway.dev/v1"}, "slipway.dev/v1", ("no matches for kind",)
+    ),
+    Refused("the kind misspelt", manifest() | {"kind": "Modeldeployment"}, "Modeldeployment", ("no matches for kind",)),
+    Refused(
+        "a list in the place of an object",
+        manifest({"runtime": [{"image": "a"}]}),
+        "spec.runtime[0].image",
+        ("unknown field",),
+    ),
+    Refused(
+        "an object in the place of a list",
+        manifest({"runtime": {"env": {"LEVEL": "debug"}}}),
+        "spec.runtime.env.LEVEL",
+        ("unknown field",),
+    ),
+    Refused("a block left empty", manifest({"artifact": None}), "spec.artifact", ("Required value",)),
+    Refused(
+        "a unit in a number of seconds",
+        manifest({"traffic": {"requestTimeoutSeconds": "30s"}}),
+        "spec.traffic.requestTimeoutSeconds",
+        ("must be of type integer",),
+    ),
+)
+"""Ten mistakes of a first hour, answered by the API server itself; the words are what kubectl prints."""
