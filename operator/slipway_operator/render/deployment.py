@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from slipway_operator.api.v1alpha1 import EnvVar, ModelDeploymentSpec, Resources, Rollout, Runtime
+from slipway_operator.api.container import EnvVar, Resources
+from slipway_operator.api.v1alpha1 import ModelDeploymentSpec, Rollout, Runtime
 from slipway_operator.names import (
     ADMIN_PORT_NAME,
     CONFIG_HASH_ANNOTATION,

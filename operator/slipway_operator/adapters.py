@@ -1,0 +1,174 @@
+"""The only module that imports kopf: it informs us of changes and does nothing else.
+
+Only `on.event` handlers are registered. They keep no state on the objects: no annotations, no finalizers, and no
+permission to write them is needed. Each puts a slim record into the cache and its owner's key into the queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter, time
+from types import SimpleNamespace
+from typing import Any, Final
+
+import aiohttp
+import kopf
+from kubernetes.aio.client import Configuration
+
+from slipway_operator.access import new_session
+from slipway_operator.cache import Cache, owner_key
+from slipway_operator.metrics import Metrics
+from slipway_operator.records import child_record, model_record, pod_record
+from slipway_operator.resources import CHILDREN, MODEL, POD, Key, Resource
+from slipway_operator.sweep import CHILD_SELECTOR
+from slipway_operator.workqueue import WorkQueue
+
+LOGIN_PAUSE_SECONDS: Final = 1.0
+"""Between logins: a server that keeps answering 401 is not to be asked in a tight loop."""
+
+
+async def watch(
+    *,
+    configuration: Configuration,
+    cache: Cache,
+    queue: WorkQueue[Key],
+    metrics: Metrics,
+    namespaces: tuple[str, ...],
+    stop: asyncio.Event,
+) -> None:
+    """Until `stop` is set. It cancels every task that was started after it; those started before live on."""
+    registry = kopf.OperatorRegistry()
+    _register_login(registry, configuration, metrics)
+    _register_models(registry, cache, queue)
+    _register_pods(registry, cache, queue)
+    for resource in CHILDREN:
+        _register_children(registry, cache, queue, resource)
+    await kopf.operator(
+        registry=registry,
+        settings=_settings(bool(namespaces)),
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        stop_flag=stop,
+    )
+
+
+def _settings(namespaced: bool) -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.posting.loggers = False
+    settings.peering.standalone = True
+    # Follows the CRD itself; a Role does not allow that.
+    settings.scanning.disabled = namespaced
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 330
+    settings.watching.connect_timeout = 10
+    settings.watching.reconnect_backoff = 1
+    settings.watching.inactivity_timeout = 70
+    settings.watching.chunk_size = 500
+    for resource in (*CHILDREN, POD):
+        selector = (
+            (resource.group, resource.version, resource.plural)
+            if resource.group
+            else (resource.version, resource.plural)
+        )
+        settings.watching.label_selectors[selector] = CHILD_SELECTOR
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 5
+    settings.networking.error_backoffs = (0.5, 1, 2, 5, 10)
+    settings.queueing.idle_timeout = 0.5
+    settings.queueing.exit_timeout = 1
+    settings.execution.max_workers = 1
+    settings.process.ultimate_exiting_timeout = 20
+    return settings
+
+
+def _register_login(registry: kopf.OperatorRegistry, configuration: Configuration, metrics: Metrics) -> None:
+    logins = 0
+
+    @kopf.on.login(registry=registry, errors=kopf.ErrorsMode.TEMPORARY, backoff=LOGIN_PAUSE_SECONDS)
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        nonlocal logins
+        if logins:
+            await asyncio.sleep(LOGIN_PAUSE_SECONDS)
+        logins += 1
+        return kopf.AiohttpSession(
+            server=configuration.host, aiohttp_session=new_session(configuration, [_trace(metrics)])
+        )
+
+
+def _trace(metrics: Metrics) -> aiohttp.TraceConfig:
+    """Counts kopf's requests and notes when each watch was opened last; kopf has no metrics of its own."""
+    trace = aiohttp.TraceConfig()
+
+    async def started(_: object, context: SimpleNamespace, params: aiohttp.TraceRequestStartParams) -> None:
+        context.started = perf_counter()
+        if params.url.query.get("watch"):
+            metrics.watch_opened.labels(_plural(params.url.path)).set(time())
+
+    async def ended(_: object, context: SimpleNamespace, params: aiohttp.TraceRequestEndParams) -> None:
+        verb = "WATCH" if params.url.query.get("watch") else params.method
+        plural = _plural(params.url.path)
+        metrics.api_requests.labels(verb, plural, str(params.response.status)).inc()
+        metrics.api_seconds.labels(verb, plural).observe(perf_counter() - context.started)
+
+    async def failed(_: object, context: SimpleNamespace, params: aiohttp.TraceRequestExceptionParams) -> None:
+        metrics.api_requests.labels(params.method, _plural(params.url.path), "0").inc()
+
+    trace.on_request_start.append(started)
+    trace.on_request_end.append(ended)
+    trace.on_request_exception.append(failed)
+    return trace
+
+
+_KNOWN: Final = frozenset(resource.plural for resource in (*CHILDREN, POD, MODEL))
+
+
+def _plural(path: str) -> str:
+    """A bounded set of words, whatever is asked."""
+    last = path.rpartition("/")[2]
+    return last if last in _KNOWN else "other"
+
+
+def _register_models(registry: kopf.OperatorRegistry, cache: Cache, queue: WorkQueue[Key]) -> None:
+    @kopf.on.event(MODEL.group, MODEL.version, MODEL.plural, registry=registry)
+    async def model_changed(event: Any, **_: Any) -> None:
+        record = model_record(event["object"])
+        if event["type"] == "DELETED":
+            cache.remove_model(record.key, record.uid, record.resource_version)
+            queue.forget(record.key)
+        elif cache.put_model(record):
+            queue.add(record.key)
+
+
+def _register_children(
+    registry: kopf.OperatorRegistry, cache: Cache, queue: WorkQueue[Key], resource: Resource
+) -> None:
+    @kopf.on.event(resource.group, resource.version, resource.plural, registry=registry, id=resource.plural)
+    async def child_changed(event: Any, **_: Any) -> None:
+        record = child_record(resource.kind, event["object"])
+        owner = owner_key(event["object"]) or cache.owner_of(record)
+        if owner is None:
+            return
+        changed = (
+            cache.remove_child(owner, record.ref, record.uid, record.resource_version)
+            if event["type"] == "DELETED"
+            else cache.put_child(owner, record)
+        )
+        if changed:
+            queue.add(owner)
+
+
+def _register_pods(registry: kopf.OperatorRegistry, cache: Cache, queue: WorkQueue[Key]) -> None:
+    @kopf.on.event(POD.version, POD.plural, registry=registry)
+    async def pod_changed(event: Any, **_: Any) -> None:
+        record = pod_record(event["object"])
+        if record is None:
+            return
+        changed = (
+            cache.remove_pod(record.key, record.name, record.uid, record.resource_version)
+            if event["type"] == "DELETED"
+            else cache.put_pod(record)
+        )
+        if changed:
+            queue.add(record.key)

@@ -1,0 +1,159 @@
+"""From what was observed to the five conditions. Pure: a claim has no time; `merged` gives it one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from slipway_operator.api.reasons import ConditionType, Reason
+from slipway_operator.diagnosis import Failure
+
+Status = Literal["True", "False", "Unknown"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a condition says."""
+
+    status: Status
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class View:
+    """What the conditions are judged by."""
+
+    accepted: Claim
+    replicas: int
+    """Asked for."""
+    settled: bool
+    """The live Deployment is the one we applied last, and its controller has seen it."""
+    pods: int
+    """All that the Deployment counts."""
+    updated_pods: int
+    """Those of its newest template."""
+    ready_current: int
+    """Pods of this generation that are ready."""
+    ready_any: int
+    older_pods_left: bool
+    cause: Failure | None
+    """What is wrong with this generation."""
+    rolled_out: bool
+    """This generation was complete once."""
+    deadline_exceeded: bool
+    service_exists: bool
+    ingress_wanted: bool
+    addresses: tuple[str, ...]
+
+
+def judge(view: View) -> dict[ConditionType, Claim]:
+    """Every condition, in the order in which they are shown."""
+    return {
+        ConditionType.READY: _ready(view),
+        ConditionType.AVAILABLE: _available(view),
+        ConditionType.PROGRESSING: _progressing(view),
+        ConditionType.ACCEPTED: view.accepted,
+        ConditionType.ROUTE_READY: _route_ready(view),
+    }
+
+
+def is_ready(view: View) -> bool:
+    return (
+        view.accepted.status == "True"
+        and view.replicas > 0
+        and view.settled
+        and view.ready_current > 0
+        and not view.older_pods_left
+    )
+
+
+def _ready(view: View) -> Claim:
+    if view.accepted.status != "True":
+        return view.accepted
+    if view.replicas == 0:
+        return Claim("False", Reason.SCALED_TO_ZERO, "spec.replicas is 0.")
+    if is_ready(view):
+        return Claim("True", Reason.PREDICTIONS_ANSWERED, "Pods of this generation answer predictions.")
+    if view.cause is not None:
+        return Claim("False", view.cause.reason, view.cause.message)
+    if view.settled and view.deadline_exceeded:
+        return _stuck()
+    if view.settled and view.rolled_out and view.ready_current == 0:
+        return Claim("False", Reason.NO_PODS_READY, "No pod is ready.")
+    return Claim("False", Reason.ROLLING_OUT, _rolling_out(view))
+
+
+def _available(view: View) -> Claim:
+    if view.ready_any > 0:
+        return Claim("True", Reason.PODS_READY, "At least one pod answers predictions.")
+    if view.accepted.status == "True" and view.replicas == 0:
+        return Claim("False", Reason.SCALED_TO_ZERO, "spec.replicas is 0.")
+    return Claim("False", Reason.NO_PODS_READY, "No pod is ready.")
+
+
+def _progressing(view: View) -> Claim:
+    if view.accepted.status != "True":
+        return view.accepted
+    complete = (
+        view.settled
+        and view.pods == view.updated_pods == view.replicas == view.ready_current
+        and not view.older_pods_left
+    )
+    if complete:
+        return Claim("True", Reason.ROLLOUT_COMPLETE, "Every pod is of this generation and ready.")
+    stuck = view.settled and view.deadline_exceeded
+    if view.cause is not None and (stuck or not view.cause.heals):
+        return Claim("False", view.cause.reason, view.cause.message)
+    if stuck:
+        return _stuck()
+    if view.cause is not None:
+        return Claim("True", Reason.ROLLING_OUT, f"Waiting: {view.cause.message}")
+    return Claim("True", Reason.ROLLING_OUT, _rolling_out(view))
+
+
+def _stuck() -> Claim:
+    return Claim(
+        "False",
+        Reason.PROGRESS_DEADLINE_EXCEEDED,
+        "No progress within spec.rollout.progressDeadlineSeconds, and no pod says why.",
+    )
+
+
+def _rolling_out(view: View) -> str:
+    if view.ready_current > 0 and view.older_pods_left:
+        return "Pods of this generation are ready; older pods are being replaced."
+    return "Pods of this generation are starting."
+
+
+def _route_ready(view: View) -> Claim:
+    if view.ingress_wanted:
+        if view.addresses:
+            return Claim("True", Reason.ADDRESS_ASSIGNED, "The Ingress has an address.")
+        return Claim("False", Reason.ADDRESS_PENDING, "The Ingress has no address yet.")
+    if view.service_exists:
+        return Claim("True", Reason.SERVICE_ONLY, "No Ingress was asked for; the Service is the route.")
+    return Claim("Unknown", Reason.RECONCILING, "The Service does not exist yet.")
+
+
+def merged(
+    claims: Mapping[ConditionType, Claim], previous: list[dict[str, Any]], *, generation: int, now: str
+) -> list[dict[str, Any]]:
+    """As a status holds them. The transition time is kept unless `status` changes."""
+    known = {condition.get("type"): condition for condition in previous}
+    found = []
+    for kind, claim in claims.items():
+        before = known.get(kind)
+        unchanged = before is not None and before.get("status") == claim.status
+        found.append(
+            {
+                "type": str(kind),
+                "status": claim.status,
+                "observedGeneration": generation,
+                "lastTransitionTime": before["lastTransitionTime"] if before is not None and unchanged else now,
+                "reason": str(claim.reason),
+                "message": claim.message,
+            }
+        )
+    return found

@@ -1,0 +1,36 @@
+"""The errors of the operator, told apart by what is to be done about them."""
+
+from __future__ import annotations
+
+
+class SettingsError(Exception):
+    """The environment contradicts itself or lacks something; the process cannot start."""
+
+
+class ApiError(Exception):
+    """The API server did not do what it was asked. `message` holds its own words."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}" if status else message)
+        self.status = status
+        self.message = message
+
+
+class NotFoundError(ApiError):
+    """The object does not exist (any more)."""
+
+
+class ConflictError(ApiError):
+    """The object is not the one that was meant, or another manager owns a field of it. Look again."""
+
+
+class RefusedError(ApiError):
+    """The request was understood and refused; the same request will be refused again until something else changes."""
+
+
+class TransientError(ApiError):
+    """The network, an overloaded or a failing server: the same request may succeed later."""
+
+    def __init__(self, status: int, message: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(status, message)
+        self.retry_after_seconds = retry_after_seconds

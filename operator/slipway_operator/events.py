@@ -1,0 +1,109 @@
+"""Writes Kubernetes events, beside the work and never in its way.
+
+An event that says the same of the same object is one object with a count. When more are waiting than fit, the
+newest are dropped and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import datetime
+from typing import Any, Final
+
+from slipway_operator import clock
+from slipway_operator.errors import ApiError, ConflictError, NotFoundError
+from slipway_operator.kube import KubeApi
+from slipway_operator.metrics import Metrics
+from slipway_operator.names import COMPONENT
+from slipway_operator.records import ModelRecord
+from slipway_operator.render.manifest import stable_hash
+from slipway_operator.resources import EVENT, MODEL
+from slipway_operator.status import Note
+
+WAITING_LIMIT: Final = 1000
+NOTE_LIMIT: Final = 1024
+"""Characters. Source: validation of events.k8s.io/v1."""
+
+_log = logging.getLogger(f"{COMPONENT}.events")
+
+
+class EventRecorder:
+    """`run` writes what `tell` was told."""
+
+    def __init__(self, api: KubeApi, metrics: Metrics, instance: str) -> None:
+        self._api = api
+        self._metrics = metrics
+        self._instance = instance
+        self._waiting: asyncio.Queue[tuple[ModelRecord, Note, datetime]] = asyncio.Queue(WAITING_LIMIT)
+
+    def tell(self, model: ModelRecord, note: Note) -> None:
+        try:
+            self._waiting.put_nowait((model, note, clock.utc_now()))
+        except asyncio.QueueFull:
+            self._metrics.events_dropped.inc()
+
+    async def run(self) -> None:
+        while True:
+            model, note, moment = await self._waiting.get()
+            try:
+                await self._write(model, note, moment)
+            except ApiError as error:
+                self._metrics.events_dropped.inc()
+                _log.warning("an event was not written: %s", error)
+            finally:
+                self._waiting.task_done()
+
+    async def flush(self, seconds: float) -> None:
+        """Wait until all is written, at most so long."""
+        try:
+            await asyncio.wait_for(self._waiting.join(), seconds)
+        except TimeoutError:
+            self._metrics.events_dropped.inc(self._waiting.qsize())
+
+    async def _write(self, model: ModelRecord, note: Note, moment: datetime) -> None:
+        body = event_body(model, note, moment, self._instance)
+        name = body["metadata"]["name"]
+        try:
+            await self._api.create(EVENT, model.key.namespace, body)
+        except ConflictError:
+            await self._count(model.key.namespace, name, moment)
+        except NotFoundError:
+            # The namespace is gone, and the object with it.
+            return
+
+    async def _count(self, namespace: str, name: str, moment: datetime) -> None:
+        """The server keeps the count: the first answer says how often it was seen, the second writes one more."""
+        seen = await self._api.merge(EVENT, namespace, name, {})
+        count = int((seen.get("series") or {}).get("count", 1)) + 1
+        series = {"count": count, "lastObservedTime": _micro_time(moment)}
+        await self._api.merge(EVENT, namespace, name, {"series": series})
+
+
+def event_body(model: ModelRecord, note: Note, moment: datetime, instance: str) -> dict[str, Any]:
+    """Equal notes about one object have equal names."""
+    text = note.message if len(note.message) <= NOTE_LIMIT else f"{note.message[: NOTE_LIMIT - 1]}…"
+    digest = stable_hash([model.uid, note.type, note.reason, text])
+    return {
+        "apiVersion": EVENT.api_version,
+        "kind": EVENT.kind,
+        "metadata": {"name": f"{model.key.name}.{digest}", "namespace": model.key.namespace},
+        "eventTime": _micro_time(moment),
+        "type": note.type,
+        "reason": note.reason,
+        "action": "Reconcile",
+        "note": text,
+        "reportingController": COMPONENT,
+        "reportingInstance": instance,
+        "regarding": {
+            "apiVersion": MODEL.api_version,
+            "kind": MODEL.kind,
+            "name": model.key.name,
+            "namespace": model.key.namespace,
+            "uid": model.uid,
+        },
+    }
+
+
+def _micro_time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

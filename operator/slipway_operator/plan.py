@@ -1,0 +1,219 @@
+"""What is to be done for one ModelDeployment, from what was observed. Pure: no clock, no cluster.
+
+A pass asks twice: first for what to apply and delete, then, with the answers in, for the status.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from slipway_operator.acceptance import APPLYING, VALID, child_refused, name_taken, read_spec, scheme_refused
+from slipway_operator.api.v1alpha1 import ModelDeploymentSpec
+from slipway_operator.cache import Memory
+from slipway_operator.conditions import Claim
+from slipway_operator.drift import differences
+from slipway_operator.names import MANIFEST_HASH_ANNOTATION, config_map_name
+from slipway_operator.records import ChildRecord, ModelRecord, PodRecord
+from slipway_operator.render.children import render_children
+from slipway_operator.render.deployment import template_hash
+from slipway_operator.render.manifest import Manifest, Owner, RenderSettings, stable_hash
+from slipway_operator.resources import CONFIG_MAP, DEPLOYMENT, ChildRef, child_ref
+from slipway_operator.retention import with_older_configurations
+from slipway_operator.status import Note, Situation, report
+
+TAKEN_NAME_RECHECK_SECONDS: Final = 10.0
+"""An object that is not ours sends us no events."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the installation decides."""
+
+    render: RenderSettings
+    allowed_schemes: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One moment. `children` holds every object that has the name of a child, ours or not."""
+
+    model: ModelRecord
+    children: Mapping[ChildRef, ChildRecord]
+    pods: list[PodRecord]
+    memory: Memory
+    now: datetime
+    monotonic: float
+
+
+@dataclass(frozen=True)
+class Apply:
+    """`uid` is that of the object to be changed; None where there is none yet."""
+
+    ref: ChildRef
+    manifest: Manifest
+    uid: str | None
+
+
+@dataclass(frozen=True)
+class Delete:
+    ref: ChildRef
+    uid: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    applies: list[Apply]
+    """In the order in which they are to be sent; one that is refused stops the rest."""
+    deletes: list[Delete]
+    status: dict[str, Any]
+    notes: list[Note] = field(default_factory=list)
+    requeue_after: float | None = None
+    """Seconds until time alone may change the plan."""
+
+
+@dataclass(frozen=True)
+class _Desired:
+    """`spec` is a Claim when it can't be read; then nothing is wanted and nothing is touched."""
+
+    spec: ModelDeploymentSpec | None
+    manifests: dict[ChildRef, Manifest]
+    hold: Claim | None
+    """Why nothing may be touched."""
+
+
+def wanted_children(model: ModelRecord, policy: Policy) -> list[ChildRef]:
+    """Names that this spec needs, to be looked up where the cache does not know them."""
+    spec = read_spec(model)
+    if isinstance(spec, Claim):
+        return []
+    return [child_ref(manifest) for manifest in render_children(_owner(model), spec, policy.render)]
+
+
+def plan(observed: Observed, policy: Policy) -> Plan:
+    desired = _desired(observed, policy)
+    due = [ref for ref in desired.manifests if _is_due(ref, desired.manifests[ref], observed)]
+    refused = child_refused(_hashes(desired.manifests), observed.memory.refusals)
+    deployment = next((manifest for ref, manifest in desired.manifests.items() if ref.kind == DEPLOYMENT.kind), None)
+    told = report(
+        Situation(
+            model=observed.model,
+            spec=desired.spec,
+            accepted=desired.hold or refused or (APPLYING if due else VALID),
+            template_hash=template_hash(deployment) if deployment is not None else None,
+            settled=desired.hold is None and not due and _is_observed(observed),
+            children=observed.children,
+            pods=observed.pods,
+            previous=observed.memory.status or {},
+            now=observed.now,
+        )
+    )
+    return Plan(
+        applies=[] if desired.hold else _applies(due, desired.manifests, observed),
+        deletes=[] if desired.hold else _deletes(desired.manifests, observed),
+        status=told.status,
+        notes=told.notes,
+        requeue_after=_requeue_after(told.look_again_seconds, desired, observed),
+    )
+
+
+def _owner(model: ModelRecord) -> Owner:
+    return Owner(namespace=model.key.namespace, name=model.key.name, uid=model.uid)
+
+
+def _desired(observed: Observed, policy: Policy) -> _Desired:
+    spec = read_spec(observed.model)
+    if isinstance(spec, Claim):
+        return _Desired(None, {}, spec)
+    manifests = {
+        child_ref(manifest): manifest for manifest in render_children(_owner(observed.model), spec, policy.render)
+    }
+    hold = scheme_refused(spec, policy.allowed_schemes) or name_taken(observed.model, manifests, observed.children)
+    if hold is None:
+        _keep_older_configurations(manifests, observed)
+    return _Desired(spec, {ref: _stamped(manifest) for ref, manifest in manifests.items()}, hold)
+
+
+def _keep_older_configurations(manifests: dict[ChildRef, Manifest], observed: Observed) -> None:
+    name = observed.model.key.name
+    ref = ChildRef(CONFIG_MAP.kind, config_map_name(name))
+    live = observed.children.get(ChildRef(DEPLOYMENT.kind, name))
+    state = live.deployment if live is not None else None
+    wanted = manifests[ChildRef(DEPLOYMENT.kind, name)]["spec"]
+    rolled_out = (
+        live is not None
+        and state is not None
+        and state.observed_generation >= state.generation
+        and state.replicas == state.updated_replicas == state.ready_replicas == wanted["replicas"]
+        and _annotations(live.body["spec"]["template"]) == wanted["template"]["metadata"]["annotations"]
+    )
+    manifests[ref] = with_older_configurations(
+        manifests[ref], observed.children.get(ref), observed.pods, rolled_out=rolled_out
+    )
+
+
+def _annotations(template: dict[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = (template.get("metadata") or {}).get("annotations") or {}
+    return found
+
+
+def _stamped(manifest: Manifest) -> Manifest:
+    stamped = copy.deepcopy(manifest)
+    stamped["metadata"].setdefault("annotations", {})[MANIFEST_HASH_ANNOTATION] = stable_hash(manifest)
+    return stamped
+
+
+def _hashes(manifests: Mapping[ChildRef, Manifest]) -> dict[ChildRef, str]:
+    return {ref: manifest["metadata"]["annotations"][MANIFEST_HASH_ANNOTATION] for ref, manifest in manifests.items()}
+
+
+def _is_due(ref: ChildRef, manifest: Manifest, observed: Observed) -> bool:
+    live = observed.children.get(ref)
+    if live is None or live.deleting:
+        return True
+    if live.manifest_hash != manifest["metadata"]["annotations"][MANIFEST_HASH_ANNOTATION]:
+        return True
+    return not differences(manifest, live.body) <= observed.memory.rewritten.get(ref, frozenset())
+
+
+def _is_observed(observed: Observed) -> bool:
+    live = observed.children.get(ChildRef(DEPLOYMENT.kind, observed.model.key.name))
+    state = live.deployment if live is not None else None
+    return state is not None and state.observed_generation >= state.generation
+
+
+def _applies(due: list[ChildRef], manifests: Mapping[ChildRef, Manifest], observed: Observed) -> list[Apply]:
+    found = []
+    hashes = _hashes(manifests)
+    for ref in due:
+        live = observed.children.get(ref)
+        if live is not None and live.deleting:
+            # It is made anew when it is gone; what follows needs it.
+            break
+        refusal = observed.memory.refusals.get(ref)
+        if refusal is not None and refusal.manifest_hash == hashes[ref] and observed.monotonic < refusal.retry_at:
+            break
+        found.append(Apply(ref, manifests[ref], live.uid if live is not None else None))
+    return found
+
+
+def _deletes(manifests: Mapping[ChildRef, Manifest], observed: Observed) -> list[Delete]:
+    return [
+        Delete(ref, live.uid)
+        for ref, live in observed.children.items()
+        if ref not in manifests and live.owner_uid == observed.model.uid and not live.deleting
+    ]
+
+
+def _requeue_after(look_again: float | None, desired: _Desired, observed: Observed) -> float | None:
+    waits = [look_again] if look_again is not None else []
+    if desired.hold is not None and desired.spec is not None:
+        waits.append(TAKEN_NAME_RECHECK_SECONDS)
+    for ref, manifest_hash in _hashes(desired.manifests).items():
+        refusal = observed.memory.refusals.get(ref)
+        if refusal is not None and refusal.manifest_hash == manifest_hash:
+            waits.append(max(refusal.retry_at - observed.monotonic, 0.0))
+    return min(waits, default=None)

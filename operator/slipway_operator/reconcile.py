@@ -1,0 +1,127 @@
+"""One pass over one ModelDeployment: look, plan, apply, write the status, tell events.
+
+It reads the cache and never an event, so it does not matter why it was called. Called twice, it writes once.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Final
+
+from slipway_operator import clock
+from slipway_operator.cache import Cache, Memory, Refusal
+from slipway_operator.drift import differences
+from slipway_operator.errors import ConflictError, NotFoundError, RefusedError, TransientError
+from slipway_operator.events import EventRecorder
+from slipway_operator.kube import KubeApi
+from slipway_operator.logs import about
+from slipway_operator.names import COMPONENT, MANIFEST_HASH_ANNOTATION
+from slipway_operator.plan import Apply, Observed, Plan, Policy, plan, wanted_children
+from slipway_operator.records import ChildRecord, ModelRecord, child_record
+from slipway_operator.resources import ChildRef, Key
+
+REFUSED_RETRY_BASE_SECONDS: Final = 2.0
+REFUSED_RETRY_LIMIT_SECONDS: Final = 300.0
+
+_log = logging.getLogger(f"{COMPONENT}.reconcile")
+
+
+@dataclass(frozen=True)
+class Reconciler:
+    """The imperative shell around `plan`."""
+
+    api: KubeApi
+    cache: Cache
+    policy: Policy
+    recorder: EventRecorder
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Returns the seconds until time alone may change something; None where events suffice."""
+        model = self.cache.models.get(key)
+        if model is None or model.deleting:
+            return None
+        memory = self.cache.memory(model)
+        strangers = await self._strangers(model)
+        wanted = plan(self._observed(model, memory, strangers), self.policy)
+        if wanted.applies or wanted.deletes:
+            await self._act(model, memory, wanted)
+            wanted = plan(self._observed(model, memory, strangers), self.policy)
+        await self._write_status(model, memory, wanted)
+        return wanted.requeue_after
+
+    def _observed(self, model: ModelRecord, memory: Memory, strangers: dict[ChildRef, ChildRecord]) -> Observed:
+        return Observed(
+            model=model,
+            children=strangers | self.cache.children(model.key),
+            pods=self.cache.pods(model.key),
+            memory=memory,
+            now=clock.utc_now(),
+            monotonic=clock.monotonic(),
+        )
+
+    async def _strangers(self, model: ModelRecord) -> dict[ChildRef, ChildRecord]:
+        """Objects that have a child's name and lack our labels, so that no watch shows them."""
+        known = self.cache.children(model.key)
+        found = {}
+        for ref in wanted_children(model, self.policy):
+            if ref in known:
+                continue
+            body = await self.api.get(ref.resource, model.key.namespace, ref.name)
+            if body is not None:
+                found[ref] = child_record(ref.kind, body)
+        return found
+
+    async def _act(self, model: ModelRecord, memory: Memory, wanted: Plan) -> None:
+        extra = about(*model.key, generation=model.generation)
+        for item in wanted.applies:
+            try:
+                await self._apply(model, memory, item)
+            except RefusedError as error:
+                self._refuse(memory, item, error)
+                _log.warning("the API server refused %s: %s", item.ref, error.message, extra=extra)
+                break
+        for gone in wanted.deletes:
+            _log.info("deleting %s, which is no longer wanted", gone.ref, extra=extra)
+            await self.api.delete(gone.ref, model.key.namespace, gone.uid)
+
+    async def _apply(self, model: ModelRecord, memory: Memory, item: Apply) -> None:
+        extra = about(*model.key, generation=model.generation)
+        _log.info("applying %s", item.ref, extra=extra)
+        try:
+            body = await self.api.apply(item.ref, item.manifest, item.uid)
+        except (ConflictError, NotFoundError) as error:
+            # Not what the cache says: the next pass looks at the server itself.
+            self.cache.forget_child(model.key, item.ref)
+            raise TransientError(error.status, error.message) from error
+        record = child_record(item.ref.kind, body)
+        self.cache.put_child(model.key, record)
+        memory.refusals.pop(item.ref, None)
+        memory.rewritten[item.ref] = differences(item.manifest, record.body)
+
+    def _refuse(self, memory: Memory, item: Apply, error: RefusedError) -> None:
+        manifest_hash: str = item.manifest["metadata"]["annotations"][MANIFEST_HASH_ANNOTATION]
+        before = memory.refusals.get(item.ref)
+        attempts = before.attempts + 1 if before is not None and before.manifest_hash == manifest_hash else 1
+        wait = min(REFUSED_RETRY_BASE_SECONDS * 2 ** min(attempts - 1, 20), REFUSED_RETRY_LIMIT_SECONDS)
+        memory.refusals[item.ref] = Refusal(manifest_hash, error.message, attempts, clock.monotonic() + wait)
+
+    async def _write_status(self, model: ModelRecord, memory: Memory, wanted: Plan) -> None:
+        if wanted.status == memory.status:
+            return
+        try:
+            written = await self.api.apply_status(model.key, model.uid, wanted.status)
+        except (ConflictError, NotFoundError) as error:
+            if error.status == 404 or "uid" in error.message.lower():
+                # Deleted, or deleted and made again, since the cache heard of it.
+                return
+            raise TransientError(error.status, error.message) from error
+        memory.status = wanted.status
+        memory.status_version = int(written["metadata"]["resourceVersion"])
+        for note in wanted.notes:
+            self.recorder.tell(model, note)
+
+
+def status_summary(status: dict[str, Any]) -> dict[str, str]:
+    """Condition types and what they say."""
+    return {item["type"]: item["status"] for item in status.get("conditions") or []}

@@ -1,0 +1,253 @@
+"""Slim records of what the API server showed: only what a plan needs, cheap to keep by the thousand. Pure.
+
+Two records are equal when nothing that a plan looks at differs; the resource version is no part of that.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from slipway_operator.names import (
+    CONFIG_HASH_ANNOTATION,
+    MANIFEST_HASH_ANNOTATION,
+    MODEL_LABEL,
+    RUNTIME_CONTAINER,
+    TEMPLATE_HASH_ANNOTATION,
+)
+from slipway_operator.resources import DEPLOYMENT, INGRESS, ChildRef, Key
+
+Body = dict[str, Any]
+
+_KEPT_METADATA: Final = ("labels", "annotations", "ownerReferences")
+_LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+def _packed(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _version(metadata: Body) -> int:
+    """Resource versions compare as integers. Source: Kubernetes, "Resource versions", since 1.35."""
+    text = str(metadata.get("resourceVersion", ""))
+    return int(text) if text.isdecimal() else 0
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """A ModelDeployment. `status` is the server's, which may be older than what was last written."""
+
+    key: Key
+    uid: str
+    generation: int
+    deleting: bool
+    packed_spec: bytes
+    resource_version: int = field(compare=False)
+    packed_status: bytes = field(compare=False)
+
+    @property
+    def spec(self) -> Body:
+        found: Body = json.loads(self.packed_spec)
+        return found
+
+    @property
+    def status(self) -> Body:
+        found: Body = json.loads(self.packed_status)
+        return found
+
+
+def model_record(body: Body) -> ModelRecord:
+    metadata = body["metadata"]
+    return ModelRecord(
+        key=Key(metadata["namespace"], metadata["name"]),
+        uid=metadata["uid"],
+        generation=int(metadata.get("generation", 0)),
+        deleting="deletionTimestamp" in metadata,
+        packed_spec=_packed(body.get("spec") or {}),
+        resource_version=_version(metadata),
+        packed_status=_packed(body.get("status") or {}),
+    )
+
+
+@dataclass(frozen=True)
+class StatusCondition:
+    """A condition as Deployments and Pods have them."""
+
+    status: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class DeploymentState:
+    """What the Deployment controller says."""
+
+    generation: int
+    observed_generation: int
+    replicas: int
+    updated_replicas: int
+    ready_replicas: int
+    conditions: dict[str, StatusCondition]
+
+
+@dataclass(frozen=True)
+class ChildRecord:
+    """A child, or an object that has a child's name."""
+
+    ref: ChildRef
+    namespace: str
+    uid: str
+    deleting: bool
+    owner_uid: str | None
+    """The controller's, if there is one."""
+    owner_name: str | None
+    manifest_hash: str | None
+    packed_body: bytes
+    """All that is not status, without what the API server keeps for itself."""
+    resource_version: int = field(compare=False)
+    deployment: DeploymentState | None = None
+    addresses: tuple[str, ...] = ()
+    """Of an Ingress: host names and IP addresses, in the controller's order."""
+
+    @property
+    def body(self) -> Body:
+        found: Body = json.loads(self.packed_body)
+        return found
+
+
+def child_record(kind: str, body: Body) -> ChildRecord:
+    metadata = body["metadata"]
+    owner = next((ref for ref in metadata.get("ownerReferences") or [] if ref.get("controller")), None)
+    kept = {name: value for name, value in body.items() if name not in ("status", "metadata", "apiVersion", "kind")}
+    kept["metadata"] = {name: metadata[name] for name in _KEPT_METADATA if metadata.get(name)}
+    if _LAST_APPLIED in kept["metadata"].get("annotations", {}):
+        kept["metadata"]["annotations"] = {
+            name: value for name, value in metadata["annotations"].items() if name != _LAST_APPLIED
+        }
+    return ChildRecord(
+        ref=ChildRef(kind, metadata["name"]),
+        namespace=metadata["namespace"],
+        uid=metadata["uid"],
+        deleting="deletionTimestamp" in metadata,
+        owner_uid=owner["uid"] if owner else None,
+        owner_name=owner["name"] if owner else None,
+        manifest_hash=(metadata.get("annotations") or {}).get(MANIFEST_HASH_ANNOTATION),
+        packed_body=_packed(kept),
+        resource_version=_version(metadata),
+        deployment=_deployment_state(body) if kind == DEPLOYMENT.kind else None,
+        addresses=_addresses(body) if kind == INGRESS.kind else (),
+    )
+
+
+def _conditions(status: Body) -> dict[str, StatusCondition]:
+    return {
+        item["type"]: StatusCondition(item["status"], item.get("reason") or "", item.get("message") or "")
+        for item in status.get("conditions") or []
+    }
+
+
+def _deployment_state(body: Body) -> DeploymentState:
+    status = body.get("status") or {}
+    return DeploymentState(
+        generation=int(body["metadata"].get("generation", 0)),
+        observed_generation=int(status.get("observedGeneration", 0)),
+        replicas=int(status.get("replicas", 0)),
+        updated_replicas=int(status.get("updatedReplicas", 0)),
+        ready_replicas=int(status.get("readyReplicas", 0)),
+        conditions=_conditions(status),
+    )
+
+
+def _addresses(body: Body) -> tuple[str, ...]:
+    balancer = (body.get("status") or {}).get("loadBalancer") or {}
+    points = balancer.get("ingress") or []
+    return tuple(address for point in points if (address := point.get("hostname") or point.get("ip")))
+
+
+@dataclass(frozen=True)
+class Termination:
+    """How a container ended."""
+
+    exit_code: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class PodRecord:
+    """A pod and its runtime container."""
+
+    key: Key
+    name: str
+    uid: str
+    deleting: bool
+    template_hash: str | None
+    config_hash: str | None
+    phase: str
+    reason: str
+    message: str
+    ready: bool
+    ready_changed: datetime | None
+    """When readiness last changed."""
+    conditions: dict[str, StatusCondition]
+    waiting_reason: str
+    waiting_message: str
+    running_since: datetime | None
+    started: bool
+    """The startup probe has succeeded."""
+    terminated: Termination | None
+    """Of the present state, else of the last one."""
+    resource_version: int = field(compare=False)
+
+
+def pod_record(body: Body) -> PodRecord | None:
+    """None when the pod does not say which ModelDeployment it belongs to."""
+    metadata = body["metadata"]
+    name = (metadata.get("labels") or {}).get(MODEL_LABEL)
+    if not name:
+        return None
+    annotations = metadata.get("annotations") or {}
+    status = body.get("status") or {}
+    conditions: dict[str, StatusCondition] = _conditions(status)
+    runtime: Body = next(
+        (item for item in status.get("containerStatuses") or [] if item.get("name") == RUNTIME_CONTAINER), {}
+    )
+    state = runtime.get("state") or {}
+    waiting = state.get("waiting") or {}
+    return PodRecord(
+        key=Key(metadata["namespace"], name),
+        name=metadata["name"],
+        uid=metadata["uid"],
+        deleting="deletionTimestamp" in metadata,
+        template_hash=annotations.get(TEMPLATE_HASH_ANNOTATION),
+        config_hash=annotations.get(CONFIG_HASH_ANNOTATION),
+        phase=status.get("phase") or "Pending",
+        reason=status.get("reason") or "",
+        message=status.get("message") or "",
+        ready="Ready" in conditions and conditions["Ready"].status == "True",
+        ready_changed=_ready_changed(status),
+        conditions=conditions,
+        waiting_reason=waiting.get("reason") or "",
+        waiting_message=waiting.get("message") or "",
+        running_since=_time((state.get("running") or {}).get("startedAt")),
+        started=bool(runtime.get("started")),
+        terminated=_termination(state.get("terminated") or (runtime.get("lastState") or {}).get("terminated")),
+        resource_version=_version(metadata),
+    )
+
+
+def _ready_changed(status: Body) -> datetime | None:
+    ready = next((item for item in status.get("conditions") or [] if item.get("type") == "Ready"), {})
+    return _time(ready.get("lastTransitionTime"))
+
+
+def _termination(state: Body | None) -> Termination | None:
+    if not state:
+        return None
+    return Termination(int(state.get("exitCode", 0)), state.get("reason") or "", state.get("message") or "")
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

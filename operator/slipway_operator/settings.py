@@ -1,0 +1,100 @@
+"""The installation's settings, read from the environment. Pure: the environment is passed in."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from slipway_operator.errors import SettingsError
+from slipway_operator.render.manifest import RenderSettings
+
+KNOWN_SCHEMES: Final = ("s3", "https", "http", "file")
+PULL_POLICIES: Final = ("", "Always", "IfNotPresent", "Never")
+LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+LOG_FORMATS: Final = ("json", "text")
+
+_NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One field for each variable; `from_environment` documents their names."""
+
+    render: RenderSettings
+    namespaces: tuple[str, ...]
+    """Empty: the whole cluster."""
+    allowed_schemes: frozenset[str]
+    log_level: str
+    log_format: str
+    http_port: int
+    writes_per_second: float
+    sweep_seconds: float
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    image = environment.get("SLIPWAY_RUNTIME_IMAGE", "").strip()
+    if not image:
+        raise SettingsError(
+            "SLIPWAY_RUNTIME_IMAGE: is not set, expected the image that serves models, such as"
+            " registry.example.com/slipway-runtime:1.0. The chart sets it from runtime.image."
+        )
+    return Settings(
+        render=RenderSettings(
+            runtime_image=image,
+            runtime_image_pull_policy=_choice(environment, "SLIPWAY_RUNTIME_IMAGE_PULL_POLICY", "", PULL_POLICIES),
+        ),
+        namespaces=_namespaces(environment, "SLIPWAY_NAMESPACES"),
+        allowed_schemes=_schemes(environment, "SLIPWAY_ALLOWED_SCHEMES", "s3,https,http"),
+        log_level=_choice(environment, "SLIPWAY_LOG_LEVEL", "INFO", LOG_LEVELS),
+        log_format=_choice(environment, "SLIPWAY_LOG_FORMAT", "json", LOG_FORMATS),
+        http_port=int(_number(environment, "SLIPWAY_HTTP_PORT", "8080", 1, 65535)),
+        writes_per_second=_number(environment, "SLIPWAY_WRITES_PER_SECOND", "50", 1, 10_000),
+        sweep_seconds=_number(environment, "SLIPWAY_SWEEP_SECONDS", "300", 1, 86_400),
+    )
+
+
+def _choice(environment: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:
+    value = environment.get(name, default).strip()
+    if value not in choices:
+        expected = ", ".join(repr(choice) for choice in choices)
+        raise SettingsError(f"{name}: got {value!r}, expected one of {expected}.")
+    return value
+
+
+def _number(environment: Mapping[str, str], name: str, default: str, low: float, high: float) -> float:
+    text = environment.get(name, default).strip()
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    # Written so that NaN, which compares false with everything, is refused.
+    if not low <= value <= high:
+        raise SettingsError(f"{name}: got {text!r}, expected a number from {low:g} to {high:g}.")
+    return value
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def _namespaces(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    found = _names(environment.get(name, ""))
+    for namespace in found:
+        if not _NAMESPACE.fullmatch(namespace):
+            raise SettingsError(
+                f"{name}: got {namespace!r}, expected names of namespaces separated by commas,"
+                " or nothing for the whole cluster."
+            )
+    return found
+
+
+def _schemes(environment: Mapping[str, str], name: str, default: str) -> frozenset[str]:
+    found = _names(environment.get(name, default))
+    unknown = [scheme for scheme in found if scheme not in KNOWN_SCHEMES]
+    if unknown or not found:
+        given = ", ".join(repr(scheme) for scheme in unknown) or "nothing"
+        raise SettingsError(f"{name}: got {given}, expected one or more of {', '.join(KNOWN_SCHEMES)}.")
+    return frozenset(found)

@@ -1,0 +1,221 @@
+"""The status of a ModelDeployment and the events that its changes are worth. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from slipway_operator.api.reasons import ConditionType, Reason
+from slipway_operator.api.v1alpha1 import ModelDeploymentSpec
+from slipway_operator.conditions import Claim, View, is_ready, judge, merged
+from slipway_operator.diagnosis import Diagnosis, Failure, diagnose
+from slipway_operator.names import selector_labels
+from slipway_operator.records import ChildRecord, DeploymentState, ModelRecord, PodRecord
+from slipway_operator.render.service import service_exposure
+from slipway_operator.resources import DEPLOYMENT, INGRESS, SERVICE, ChildRef
+
+Status = dict[str, Any]
+
+_QUIET: Final = frozenset({Reason.RECONCILING, Reason.SERVICE_ONLY, Reason.NO_PODS_READY, Reason.ADDRESS_PENDING})
+"""Passing states, told by others or worth no event."""
+_NORMAL: Final = frozenset(
+    {
+        Reason.VALID,
+        Reason.PREDICTIONS_ANSWERED,
+        Reason.PODS_READY,
+        Reason.ROLLING_OUT,
+        Reason.ROLLOUT_COMPLETE,
+        Reason.SCALED_TO_ZERO,
+        Reason.ADDRESS_ASSIGNED,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Note:
+    """One event of `events.k8s.io`. `type` is Normal or Warning."""
+
+    type: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Report:
+    status: Status
+    notes: list[Note]
+    look_again_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the status is made of. `spec` is None when it could not be read."""
+
+    model: ModelRecord
+    spec: ModelDeploymentSpec | None
+    accepted: Claim
+    template_hash: str | None
+    settled: bool
+    children: Mapping[ChildRef, ChildRecord]
+    pods: list[PodRecord]
+    previous: Status
+    now: datetime
+
+    @property
+    def name(self) -> str:
+        return self.model.key.name
+
+    @property
+    def replicas(self) -> int:
+        return self.spec.replicas if self.spec is not None else int(self.model.spec.get("replicas", 1))
+
+    @property
+    def own(self) -> dict[ChildRef, ChildRecord]:
+        return {ref: live for ref, live in self.children.items() if live.owner_uid == self.model.uid}
+
+    @property
+    def deployment(self) -> DeploymentState | None:
+        live = self.own.get(ChildRef(DEPLOYMENT.kind, self.name))
+        return live.deployment if live is not None else None
+
+    @property
+    def serving(self) -> list[PodRecord]:
+        return [pod for pod in self.pods if pod.ready and not pod.deleting]
+
+    @property
+    def ready_current(self) -> int:
+        if self.template_hash is None:
+            return 0
+        return sum(pod.template_hash == self.template_hash for pod in self.serving)
+
+
+def report(situation: Situation) -> Report:
+    diagnosis = _diagnosis(situation)
+    view = _view(situation, diagnosis)
+    claims = judge(view)
+    previous = situation.previous.get("conditions") or []
+    now = situation.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    deployment = situation.deployment
+    status: Status = {
+        "observedGeneration": situation.model.generation,
+        "conditions": merged(claims, previous, generation=situation.model.generation, now=now),
+        "replicas": deployment.replicas if deployment else 0,
+        "readyReplicas": deployment.ready_replicas if deployment else 0,
+        "selector": ",".join(f"{name}={value}" for name, value in selector_labels(situation.name).items()),
+        "replicaSummary": f"{situation.ready_current}/{situation.replicas}",
+        "url": _url(situation.spec, view.addresses),
+        "internalURL": _internal_url(situation),
+        "lastFailure": _last_failure(situation, diagnosis.worst, ready=is_ready(view), now=now),
+    }
+    look_again = diagnosis.look_again
+    return Report(
+        status={name: value for name, value in status.items() if value is not None},
+        notes=_notes(claims, previous),
+        look_again_seconds=max((look_again - situation.now).total_seconds(), 0.0) + 1 if look_again else None,
+    )
+
+
+def _diagnosis(situation: Situation) -> Diagnosis:
+    found = diagnose(
+        situation.pods,
+        situation.deployment,
+        template_hash=situation.template_hash,
+        short_of_pods=situation.ready_current < situation.replicas,
+        now=situation.now,
+    )
+    return replace(found, worst=_steadied(found.worst, situation)) if found.worst else found
+
+
+def _steadied(failure: Failure, situation: Situation) -> Failure:
+    """The last line of a crash's log differs each time; the first one seen stands for all of this generation."""
+    known = situation.previous.get("lastFailure") or {}
+    same = (
+        failure.reason == Reason.CRASHED
+        and known.get("reason") == Reason.CRASHED
+        and known.get("exitCode") == failure.exit_code
+        and situation.previous.get("observedGeneration") == situation.model.generation
+    )
+    return replace(failure, message=known["message"]) if same else failure
+
+
+def _view(situation: Situation, diagnosis: Diagnosis) -> View:
+    deployment = situation.deployment
+    progressing = deployment.conditions.get("Progressing") if deployment else None
+    ingress = situation.own.get(ChildRef(INGRESS.kind, situation.name))
+    exposure = situation.spec.exposure if situation.spec is not None else None
+    worst = diagnosis.worst
+    return View(
+        accepted=situation.accepted,
+        replicas=situation.replicas,
+        settled=situation.settled,
+        pods=deployment.replicas if deployment else 0,
+        updated_pods=deployment.updated_replicas if deployment else 0,
+        ready_current=situation.ready_current,
+        ready_any=len(situation.serving),
+        older_pods_left=_older_pods_left(situation, deployment),
+        cause=worst if worst is not None and worst.current else None,
+        rolled_out=progressing is not None and progressing.reason == "NewReplicaSetAvailable",
+        deadline_exceeded=progressing is not None and progressing.reason == "ProgressDeadlineExceeded",
+        service_exists=ChildRef(SERVICE.kind, situation.name) in situation.own,
+        ingress_wanted=exposure is not None and exposure.ingress is not None,
+        addresses=ingress.addresses if ingress is not None else (),
+    )
+
+
+def _older_pods_left(situation: Situation, deployment: DeploymentState | None) -> bool:
+    if any(pod.template_hash != situation.template_hash for pod in situation.serving):
+        return True
+    # A template changed by hand and put back has our hash on its pods; the controller tells them apart.
+    return deployment is not None and deployment.replicas != deployment.updated_replicas
+
+
+def _url(spec: ModelDeploymentSpec | None, addresses: tuple[str, ...]) -> str | None:
+    if spec is None or spec.exposure is None or spec.exposure.ingress is None or not addresses:
+        return None
+    ingress = spec.exposure.ingress
+    scheme = "https" if ingress.tls is not None else "http"
+    host = ingress.host or (f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0])
+    return f"{scheme}://{host}{ingress.path.rstrip('/')}/"
+
+
+def _internal_url(situation: Situation) -> str | None:
+    if situation.spec is None:
+        return situation.previous.get("internalURL")
+    port = service_exposure(situation.spec).port
+    authority = f"{situation.name}.{situation.model.key.namespace}.svc"
+    return f"http://{authority}/" if port == 80 else f"http://{authority}:{port}/"
+
+
+def _last_failure(situation: Situation, worst: Failure | None, *, ready: bool, now: str) -> Status | None:
+    previous: Status | None = situation.previous.get("lastFailure")
+    if worst is None:
+        return None if ready or situation.replicas == 0 else previous
+    found: Status = {
+        "stage": str(worst.stage),
+        "reason": str(worst.reason),
+        "message": worst.message,
+        "pod": worst.pod,
+        "container": worst.container,
+        "exitCode": worst.exit_code,
+    }
+    found = {name: value for name, value in found.items() if value is not None}
+    same = previous is not None and (previous["reason"], previous["message"]) == (found["reason"], found["message"])
+    return found | {"time": previous["time"] if previous is not None and same else now}
+
+
+def _notes(claims: Mapping[ConditionType, Claim], previous: list[Status]) -> list[Note]:
+    """One for each new reason, however many conditions give it."""
+    known = {(item.get("type"), item.get("status"), item.get("reason")) for item in previous}
+    told = {item.get("reason") for item in previous}
+    found: dict[str, Note] = {}
+    for kind, claim in claims.items():
+        if (str(kind), claim.status, str(claim.reason)) in known or claim.reason in _QUIET:
+            continue
+        if claim.reason in told and claim.reason not in _NORMAL:
+            # Another condition gave this reason already, and told it.
+            continue
+        kind_of_event = "Normal" if claim.reason in _NORMAL else "Warning"
+        found.setdefault(str(claim.reason), Note(kind_of_event, str(claim.reason), claim.message))
+    return list(found.values())

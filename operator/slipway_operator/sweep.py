@@ -1,0 +1,114 @@
+"""Lists everything from time to time: what no event told, or told wrongly, is put right by it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from slipway_operator import clock
+from slipway_operator.cache import Cache, owner_key
+from slipway_operator.errors import ApiError
+from slipway_operator.kube import KubeApi
+from slipway_operator.metrics import Metrics
+from slipway_operator.names import COMPONENT, MANAGED_BY_LABEL
+from slipway_operator.reconcile import status_summary
+from slipway_operator.records import child_record, model_record, pod_record
+from slipway_operator.resources import CHILDREN, MODEL, POD, Key, Resource
+from slipway_operator.workqueue import WorkQueue
+
+CHILD_SELECTOR: Final = f"{MANAGED_BY_LABEL}={COMPONENT}"
+RETRY_SECONDS: Final = 5.0
+
+_log = logging.getLogger(f"{COMPONENT}.sweep")
+
+
+class Sweep:
+    """`namespaces` empty: the whole cluster."""
+
+    def __init__(
+        self, api: KubeApi, cache: Cache, queue: WorkQueue[Key], metrics: Metrics, namespaces: tuple[str, ...]
+    ) -> None:
+        self._api = api
+        self._cache = cache
+        self._queue = queue
+        self._metrics = metrics
+        self._namespaces = namespaces
+        self.primed = False
+        """One sweep is complete, so what the cache lacks does not exist."""
+
+    async def run(self, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds if self.primed else RETRY_SECONDS)
+            await self.try_once()
+
+    async def try_once(self) -> None:
+        try:
+            await self.once()
+        except ApiError as error:
+            _log.warning("the sweep failed and is tried again: %s", error)
+
+    async def once(self) -> None:
+        """Children before their owners: a ModelDeployment is never judged without what it has."""
+        for resource in (*CHILDREN, POD):
+            await self._children(resource)
+        await self._models()
+        self.primed = True
+        self._metrics.sweep_completed.set(clock.utc_now().timestamp())
+
+    async def _children(self, resource: Resource) -> None:
+        for namespace in self._namespaces or (None,):
+            uids: set[str] = set()
+            version = 0
+            async for items, page_version in self._pages(resource, namespace, CHILD_SELECTOR):
+                version = page_version
+                for body in items:
+                    uids.add(body["metadata"]["uid"])
+                    self._put(resource, body)
+            gone = (
+                self._cache.retain_pods(uids, version, namespace)
+                if resource is POD
+                else self._cache.retain_children(resource.kind, uids, version, namespace)
+            )
+            for key in gone:
+                self._queue.add(key)
+
+    def _put(self, resource: Resource, body: dict[str, Any]) -> None:
+        if resource is POD:
+            pod = pod_record(body)
+            if pod is not None and self._cache.put_pod(pod):
+                self._queue.add(pod.key)
+            return
+        owner = owner_key(body)
+        if owner is not None and self._cache.put_child(owner, child_record(resource.kind, body)):
+            self._queue.add(owner)
+
+    async def _models(self) -> None:
+        seen: Counter[tuple[str, str]] = Counter()
+        for namespace in self._namespaces or (None,):
+            uids: set[str] = set()
+            version = 0
+            async for items, page_version in self._pages(MODEL, namespace, ""):
+                version = page_version
+                for body in items:
+                    record = model_record(body)
+                    uids.add(record.uid)
+                    self._cache.put_model(record)
+                    self._cache.check_status(record)
+                    self._queue.add(record.key)
+                    seen.update(status_summary(record.status).items())
+            for key in self._cache.retain_models(uids, version, namespace):
+                self._queue.forget(key)
+        self._metrics.objects.clear()
+        for (condition, status), count in seen.items():
+            self._metrics.objects.labels(condition, status).set(count)
+
+    async def _pages(
+        self, resource: Resource, namespace: str | None, selector: str
+    ) -> AsyncIterator[tuple[list[dict[str, Any]], int]]:
+        async for items, version in self._api.pages(resource, namespace, selector):
+            yield items, version
+            # Thousands of records are no reason to answer a probe late.
+            await asyncio.sleep(0)
