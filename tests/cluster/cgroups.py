@@ -91,10 +91,10 @@ def _create_unified(root: Path, name: str) -> None:
 def _pids(name: str, root: Path) -> set[int]:
     found: set[int] = set()
     for hierarchy in hierarchies(root):
-        for file in (hierarchy / name).rglob("cgroup.procs"):
+        for folder, _, _ in os.walk(hierarchy / name):  # which, unlike rglob, bears folders that vanish meanwhile
             try:
-                found.update(map(int, file.read_text(encoding="ascii").split()))
-            except OSError:  # removed meanwhile
+                found.update(map(int, Path(folder, "cgroup.procs").read_text(encoding="ascii").split()))
+            except OSError:
                 continue
     return found
 
