@@ -30,6 +30,9 @@ _RELATIVE_TOLERANCE: Final = 1e-3
 _ABSOLUTE_TOLERANCE: Final = 1e-4
 """Loose enough for a GPU's order of summation, tight enough for a wrong trace."""
 
+_jit: Any = torch.jit
+"""Typed in some versions of torch and untyped in others."""
+
 Examples = Mapping[str, torch.Tensor]
 
 
@@ -89,8 +92,8 @@ def _describe(name: str, tensor: torch.Tensor, dynamic: Sequence[int]) -> Tensor
     wrong = [axis for axis in dynamic if not 0 <= axis < tensor.ndim]
     if wrong:
         raise SaveError(
-            f"inputs[{name!r}] has {tensor.ndim} dimensions, dynamic_axes names {wrong}. Expected 0 to {tensor.ndim - 1};"
-            " a batch is the first dimension."
+            f"inputs[{name!r}] has {tensor.ndim} dimensions, dynamic_axes names {wrong}. Expected 0 to"
+            f" {tensor.ndim - 1}; the batch is dimension 0."
         )
     shape = [-1 if axis in dynamic else size for axis, size in enumerate(tensor.shape)]
     return TensorSpec(name=name, datatype=datatype, shape=shape)
@@ -106,7 +109,7 @@ def _to_script(module: torch.nn.Module, inputs: Examples) -> torch.jit.ScriptMod
     try:
         with quiet_deprecation(), torch.no_grad():
             # Its own check compares one trace with another; `_compare` compares the archive with the module.
-            script: torch.jit.ScriptModule = torch.jit.trace(module, tuple(inputs.values()), check_trace=False)  # type: ignore[no-untyped-call]
+            script: torch.jit.ScriptModule = _jit.trace(module, tuple(inputs.values()), check_trace=False)
     except (RuntimeError, TypeError, ValueError) as error:
         raise SaveError(f"The module cannot be traced: {error}") from error
     return script
@@ -114,7 +117,7 @@ def _to_script(module: torch.nn.Module, inputs: Examples) -> torch.jit.ScriptMod
 
 def _write(script: torch.jit.ScriptModule, path: Path, file: SignatureFile) -> None:
     with quiet_deprecation():
-        torch.jit.save(script, str(path), _extra_files={SIGNATURE_FILE: file.to_json()})  # type: ignore[no-untyped-call]
+        _jit.save(script, str(path), _extra_files={SIGNATURE_FILE: file.to_json()})
 
 
 def _learn(path: Path, outputs: Sequence[str]) -> Signature:

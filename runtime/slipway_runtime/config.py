@@ -102,10 +102,11 @@ def _check_uri(uri: str) -> None:
             f"artifact.uri: {shown!r} was given with a user name or password. Pass them as the environment variables"
             " HTTP_USERNAME and HTTP_PASSWORD."
         )
-    if parts.scheme == "file":
-        complete = parts.netloc in {"", "localhost"} and parts.path.strip("/")
-    else:
-        complete = parts.hostname if parts.scheme != "s3" else parts.netloc and parts.path.strip("/")
+    has_path = bool(parts.path.strip("/"))
+    complete = {
+        "file": parts.netloc in {"", "localhost"} and has_path,
+        "s3": bool(parts.netloc) and has_path,
+    }.get(parts.scheme, bool(parts.hostname))
     if not complete:
         raise _invalid(f"artifact.uri: got {shown!r}, which names no file. {forms}")
 

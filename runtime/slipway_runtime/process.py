@@ -1,4 +1,4 @@
-"""One runtime process from its first socket to its exit code: probes first, then the model, then traffic, then drain."""
+"""One runtime process from its first socket to its end: probes first, then the model, then traffic, then the drain."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from slipway_runtime.startup import Started, start_model
 
 _FINISH_MARGIN_SECONDS: Final = 1
 """After the request timeout every request has its 504; this long for the last byte to leave."""
+_CLOSE_SECONDS: Final = 1
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ async def run(server: Server) -> None:
     thread = ModelThread()
     serving = asyncio.create_task(listener.serve(sockets=[server.listening]))
     try:
-        started = await _until_stopped(_load(server, thread), stop)
+        started = await _until_stopped(asyncio.create_task(_load(server, thread)), stop)
         if started is None:
             return
         _open_gate(gate, server, started, thread)
@@ -85,13 +86,13 @@ async def run(server: Server) -> None:
         await _drain(server, listener, serving, stop)
     finally:
         listener.should_exit = listener.force_exit = True
-        with suppress(asyncio.CancelledError):
-            await serving
+        # Bounded, because an open connection can keep the listener from closing.
+        await asyncio.wait({serving}, timeout=_CLOSE_SECONDS)
 
 
 async def _load(server: Server, thread: ModelThread) -> Started:
     try:
-        return await thread.submit(lambda: start_model(server.config, server.lifecycle, server.metrics))
+        return await thread.submit(lambda: start_model(server.config, server.lifecycle, server.metrics)).wait()
     except StartupError:
         raise
     except Exception as error:
@@ -100,15 +101,13 @@ async def _load(server: Server, thread: ModelThread) -> Started:
         raise StartupError(server.lifecycle.stage, FailureReason.INTERNAL_ERROR, message) from error
 
 
-async def _until_stopped(work: asyncio.Future[Started] | object, stop: StopSignals) -> Started | None:
+async def _until_stopped(loading: asyncio.Task[Started], stop: StopSignals) -> Started | None:
     """None when a stop came first; what was under way ends with the process."""
-    loading = asyncio.ensure_future(work)  # type: ignore[call-overload]
     stopping = asyncio.ensure_future(stop.wait(Haste.DRAIN))
     await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if loading.done():
-        result: Started = loading.result()
-        return result
+        return loading.result()
     loading.cancel()
     return None
 
@@ -122,7 +121,7 @@ def _open_gate(gate: Gate, server: Server, started: Started, thread: ModelThread
     served = Served(
         config.name, started.model, started.signature, config.request_timeout_seconds, config.max_request_bytes
     )
-    gate.open(build_app(Inference(served, thread, server.metrics)))
+    gate.open(build_app(Inference(served, thread, server.metrics), server.lifecycle))
     server.lifecycle.become_ready()
     host, port = server.listening.getsockname()[:2]
     log.info(

@@ -47,8 +47,8 @@ class Cache:
                 raise no_space(self._directory, None) from None
             raise ArtifactError(
                 FailureReason.INVALID_CONFIG,
-                f"The cache folder {self._directory} cannot be written: {error.strerror}. Name another in the environment"
-                " variable SLIPWAY_CACHE_DIR.",
+                f"The cache folder {self._directory} cannot be written: {error.strerror}. Name another in the"
+                " environment variable SLIPWAY_CACHE_DIR.",
             ) from None
         return Partial(handle, Path(name), self)
 

@@ -46,7 +46,7 @@ class RetryPolicy:
 
     def pause_seconds(self, fruitless: int) -> float:
         """Doubles with each fruitless attempt; jittered, so that many pods do not come back at once."""
-        pause = min(self.longest_pause_seconds, self.first_pause_seconds * 2 ** max(0, fruitless - 1))
+        pause = min(self.longest_pause_seconds, self.first_pause_seconds * 2.0 ** max(0, fruitless - 1))
         return pause * random.uniform(0.5, 1)  # noqa: S311 - no secret depends on it
 
 
@@ -89,7 +89,8 @@ def check_digest(expected: str | None, actual: str, shown_uri: str) -> None:
     if expected is not None and actual != expected:
         raise ArtifactError(
             FailureReason.DIGEST_MISMATCH,
-            f"{shown_uri} has the digest {actual}, expected {expected}. The file was changed, or the digest is of another.",
+            f"{shown_uri} has the digest {actual}, expected {expected}. The file was changed, or the digest is of"
+            " another file.",
         )
 
 

@@ -118,26 +118,30 @@ class HttpSource:
     def _translate(self, error: Exception, uri: str) -> Exception:
         shown, unreachable = redact_uri(uri), FailureReason.ARTIFACT_UNREACHABLE
         host = urlsplit(uri).hostname
-        if isinstance(error, broken.ConnectTimeoutError):
-            return InterruptionError(unreachable, f"{host} did not accept a connection in time ({shown}).")
+        if isinstance(error, broken.ConnectTimeoutError | broken.NewConnectionError):
+            return InterruptionError(unreachable, f"{_describe_connection(error, host)} ({shown}).")
         if isinstance(error, broken.ReadTimeoutError | TimeoutError):
             return ArtifactError(
                 FailureReason.ARTIFACT_STALLED,
                 f"{shown} sent nothing for {self._stall_seconds:g} seconds (spec.artifact.stallTimeoutSeconds).",
             )
-        if isinstance(error, broken.NameResolutionError):
-            return InterruptionError(unreachable, f"The name {host} does not resolve ({shown}).")
         if isinstance(error, broken.SSLError):
             return ArtifactError(
                 unreachable, f"The TLS connection to {host} failed ({shown}): {str(error.args[0])[:300]}."
             )
         if isinstance(error, broken.LocationValueError | ValueError):
             return ArtifactError(unreachable, f"{shown} is not a URI that can be asked for.")
-        if isinstance(error, broken.NewConnectionError):
-            cause = error.__cause__
-            detail = cause.strerror if isinstance(cause, OSError) and cause.strerror else "no connection"
-            return InterruptionError(unreachable, f"{host} cannot be connected to ({shown}): {detail}.")
         return InterruptionError(unreachable, f"The connection to {host} broke ({shown}).")
+
+
+def _describe_connection(error: broken.HTTPError, host: str | None) -> str:
+    if isinstance(error, broken.NameResolutionError):
+        return f"The name {host} does not resolve"
+    if isinstance(error, broken.ConnectTimeoutError) and not isinstance(error, broken.NewConnectionError):
+        return f"{host} did not accept a connection in time"
+    cause = error.__cause__
+    detail = cause.strerror if isinstance(cause, OSError) and cause.strerror else "no connection"
+    return f"{host} cannot be connected to: {detail}"
 
 
 def _authorization(environment: Mapping[str, str]) -> str | None:

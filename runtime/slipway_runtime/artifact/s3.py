@@ -12,7 +12,7 @@ import re
 from collections.abc import Awaitable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
 
 import obstore
@@ -21,6 +21,9 @@ from obstore.store import S3Store
 
 from slipway_runtime.artifact.source import CHUNK_BYTES, ArtifactError, InterruptionError, Opened
 from slipway_runtime.contract import FailureReason
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
 
 T = TypeVar("T")
 
@@ -54,7 +57,7 @@ class S3Source:
             if etag:
                 options["if_match"] = etag
         try:
-            result = self._await(obstore.get_async(self._store, self._key, options=options or None))
+            result = self._await(obstore.get_async(self._store, self._key, options=cast("GetOptions", options)))
         except refused.PreconditionError:
             # The object was replaced since the first attempt: begin again with the new one.
             return self.open(0, None)
@@ -116,7 +119,8 @@ class S3Source:
         if self._signed:
             return ArtifactError(
                 FailureReason.ARTIFACT_FORBIDDEN,
-                f"{self._shown}: the store refused the credentials it was given{said}. Check them and what they may read.",
+                f"{self._shown}: the store refused the credentials it was given{said}. Check the keys and what they may"
+                " read.",
             )
         return ArtifactError(
             FailureReason.CREDENTIALS_MISSING,

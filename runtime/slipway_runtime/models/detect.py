@@ -24,6 +24,8 @@ _MAGIC: Final = (
     (b"version https://git-lfs", "a Git LFS pointer instead of the file it stands for"),
     (b"\x7fELF", "a program or shared library"),
 )
+_SAFETENSORS_HEADER_LIMIT_BYTES: Final = 100_000_000
+"""Source: the safetensors format."""
 _EXPORT: Final = "Load the model in Python and save it again: slipway.torchscript.save(module, path, inputs={...})."
 
 
@@ -88,18 +90,33 @@ def _recognise(head: bytes) -> tuple[str, str]:
             way_out = "Fetch the file with git lfs pull and upload that." if "LFS" in kind else _EXPORT
             return kind, way_out
     text = head.lstrip().lower()
-    if text.startswith((b"<!doctype", b"<html")):
-        return "an HTML page", "The URI leads to a web page, perhaps a login form; name the file itself."
-    if text.startswith(b"<?xml"):
-        return "an XML document", "It may be a store's error message; open the URI in a browser or with curl."
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000:
-        return "a safetensors file: weights without the code that uses them", _EXPORT
-    if head[4:8] == b"TFL3":
-        return "a TensorFlow Lite model", _EXPORT
-    if head[0] == 0x80 and head[1:2] <= b"\x05":
-        return "a Python pickle, which can run any code when it is opened and is never opened here", _EXPORT
-    if head[0] == 0x08 and head[2:3] in (b"\x12", b"\x1a", b"\x3a"):
-        return "an ONNX model", _EXPORT
+    kinds = (
+        (
+            text.startswith((b"<!doctype", b"<html")),
+            "an HTML page",
+            "The URI leads to a web page, perhaps a login form; name the file itself.",
+        ),
+        (
+            text.startswith(b"<?xml"),
+            "an XML document",
+            "It may be a store's error message; open the URI with curl and look.",
+        ),
+        (
+            head[8:9] == b"{" and int.from_bytes(head[:8], "little") < _SAFETENSORS_HEADER_LIMIT_BYTES,
+            "a safetensors file: weights without the code that uses them",
+            _EXPORT,
+        ),
+        (head[4:8] == b"TFL3", "a TensorFlow Lite model", _EXPORT),
+        (
+            head[0] == 0x80 and head[1:2] <= b"\x05",
+            "a Python pickle, which can run any code when it is opened and is never opened here",
+            _EXPORT,
+        ),
+        (head[0] == 0x08 and head[2:3] in (b"\x12", b"\x1a", b"\x3a"), "an ONNX model", _EXPORT),
+    )
+    for matches, kind, way_out in kinds:
+        if matches:
+            return kind, way_out
     return f"a file of no known kind (it begins with {head[:8]!r})", _EXPORT
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from slipway_runtime.contract import FailureReason, Format, Stage, WarmupSample
 from slipway_runtime.failure import StartupError
 from slipway_runtime.models.detect import UnsupportedFormatError, detect_format
-from slipway_runtime.models.model import Model
+from slipway_runtime.models.model import DeviceMemoryError, Model
 from slipway_runtime.models.signature import Signature
 from slipway_runtime.models.warmup import WarmUpError, warm_up
 
@@ -47,7 +47,8 @@ def warm_up_model(model: Model, samples: Sequence[WarmupSample]) -> Signature:
     try:
         return warm_up(model, samples)
     except WarmUpError as error:
-        reason = FailureReason.OUT_OF_MEMORY if "out of memory" in str(error) else FailureReason.WARM_UP_FAILED
+        out_of_memory = isinstance(error.__cause__, DeviceMemoryError)
+        reason = FailureReason.OUT_OF_MEMORY if out_of_memory else FailureReason.WARM_UP_FAILED
         raise StartupError(Stage.WARM_UP, reason, str(error)) from error
     except MemoryError:
         raise StartupError(

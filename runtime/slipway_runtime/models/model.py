@@ -18,6 +18,10 @@ class OutputError(PredictionError):
     """The model answered with something else than its signature says, or than the protocol can carry."""
 
 
+class DeviceMemoryError(PredictionError):
+    """The device's memory did not suffice."""
+
+
 class Model(Protocol):
     """Used from one thread at a time."""
 

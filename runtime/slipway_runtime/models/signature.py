@@ -68,8 +68,8 @@ def signature_from_samples(samples: Sequence[WarmupSample]) -> Signature:
 def _merge(known: TensorSpec, other: TensorSpec, position: int) -> TensorSpec:
     if known.datatype != other.datatype or len(known.shape) != len(other.shape):
         raise SignatureError(
-            f"warmupSamples: sample {position} has {describe_tensor(other)}, the ones before it {describe_tensor(known)}."
-            " Expected the same element type and number of dimensions in every sample."
+            f"warmupSamples: sample {position} has {describe_tensor(other)}, the ones before it"
+            f" {describe_tensor(known)}. Expected the same element type and number of dimensions in every sample."
         )
     shape = [size if size == same else -1 for size, same in zip(known.shape, other.shape, strict=True)]
     return known.model_copy(update={"shape": shape})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,10 +18,9 @@ from pydantic import ValidationError
 
 from slipway_runtime.contract import Datatype, Format, TensorSpec, WarmupSample, Wire
 from slipway_runtime.models.datatypes import NUMPY, Array, datatype_of
-from slipway_runtime.models.model import OutputError, PredictionError
+from slipway_runtime.models.model import DeviceMemoryError, OutputError, PredictionError
 from slipway_runtime.models.signature import (
     Signature,
-    SignatureError,
     check_signature,
     signature_from_samples,
 )
@@ -30,6 +30,10 @@ SIGNATURE_FILE: Final = "slipway.json"
 """Extra file inside the archive that tells inputs and outputs."""
 
 _ESSENCE_LIMIT: Final = 600
+_RAISED: Final = re.compile(r"(?:[\w.]+\.)?\w+(?:Error|Exception): (?P<message>.+)")
+
+_jit: Any = torch.jit
+"""Typed in some versions of torch and untyped in others."""
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +86,9 @@ class TorchScriptModel:
                 else:
                     answer = self._module(**dict(zip(self._keywords, tensors, strict=True)))
                 return name_outputs(answer, [spec.name for spec in self.signature.outputs])
-        except RuntimeError as error:  # torch.jit.Error and CUDA's out of memory are RuntimeErrors too
-            raise PredictionError(essence(error)) from error
+        except (RuntimeError, ValueError, TypeError, IndexError, MemoryError) as error:
+            kind = DeviceMemoryError if is_out_of_memory(error) else PredictionError
+            raise kind(essence(error)) from error
 
     def _to_tensor(self, array: Array) -> torch.Tensor:
         # torch warns about memory it may not write, and cannot take negative strides.
@@ -112,7 +117,7 @@ def load_torchscript(path: Path, samples: Sequence[WarmupSample]) -> TorchScript
     files: dict[str, Any] = {SIGNATURE_FILE: ""}
     try:
         with quiet_deprecation():
-            module = torch.jit.load(str(path), map_location=device, _extra_files=files)  # type: ignore[no-untyped-call]
+            module: torch.jit.ScriptModule = _jit.load(str(path), map_location=device, _extra_files=files)
     except (RuntimeError, ValueError, OSError) as error:
         if is_out_of_memory(error):
             raise OutOfMemoryError(essence(error)) from error
@@ -125,11 +130,11 @@ def load_torchscript(path: Path, samples: Sequence[WarmupSample]) -> TorchScript
 
 
 def essence(error: BaseException) -> str:
-    """The last line of torch's message, without its interpreter's traceback."""
+    """One line of torch's message: what its interpreter's traceback ends with, or what the message begins with."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line for line in lines if line.partition(":")[0].endswith(("Error", "Exception"))]
-    line = (named or lines or [type(error).__name__])[-1] if named or len(lines) < 2 else lines[0]
-    return line.partition("Error: ")[2][:_ESSENCE_LIMIT] if line.startswith("RuntimeError: ") else line[:_ESSENCE_LIMIT]
+    raised = [match for line in lines if (match := _RAISED.fullmatch(line))]
+    line = raised[-1]["message"] if raised else lines[0] if lines else type(error).__name__
+    return line[:_ESSENCE_LIMIT]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

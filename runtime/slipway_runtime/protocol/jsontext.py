@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
-from slipway_runtime.protocol.errors import ApiError, bad_request
+from slipway_runtime.protocol.errors import bad_request
+
+_KINDS: Final[dict[type, str]] = {str: "string", list: "list", dict: "object"}
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -45,12 +47,8 @@ def kind_of(value: object) -> str:
         return "boolean"
     if isinstance(value, int | float):
         return "number"
-    return {str: "string", list: "list", dict: "object"}.get(type(value), type(value).__name__)
+    return _KINDS.get(type(value), type(value).__name__)
 
 
 def _refuse_constant(token: str) -> NoReturn:
-    raise _non_finite(token)
-
-
-def _non_finite(token: str) -> ApiError:
-    return bad_request("non_finite_json", f"The body holds {token}, which is not JSON. Expected finite numbers.")
+    raise bad_request("non_finite_json", f"The body holds {token}, which is not JSON. Expected finite numbers.")

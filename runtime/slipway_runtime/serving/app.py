@@ -10,6 +10,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 
+from slipway_runtime.lifecycle import Lifecycle
 from slipway_runtime.protocol import v2
 from slipway_runtime.protocol.errors import ApiError
 from slipway_runtime.serving.exchange import error_response, exchange_of, json_response
@@ -19,11 +20,11 @@ from slipway_runtime.serving.openapi import build_openapi
 _READ: Final = ["GET", "HEAD"]
 
 
-def build_app(inference: Inference) -> FastAPI:
+def build_app(inference: Inference, lifecycle: Lifecycle) -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     _add_error_handlers(app, inference.served.name)
     _add_predictions(app, inference)
-    _add_metadata(app, inference)
+    _add_metadata(app, inference, lifecycle)
     _add_docs(app, inference)
     return app
 
@@ -44,7 +45,7 @@ def _add_predictions(app: FastAPI, inference: Inference) -> None:
     app.add_route("/predict", predict, methods=["POST"])
 
 
-def _add_metadata(app: FastAPI, inference: Inference) -> None:
+def _add_metadata(app: FastAPI, inference: Inference, lifecycle: Lifecycle) -> None:
     served = inference.served
     metadata = describe(served)
     server = v2.server_metadata(runtime_version())
@@ -56,7 +57,7 @@ def _add_metadata(app: FastAPI, inference: Inference) -> None:
         return json_response({"live": True})
 
     async def ready(request: Request) -> Response:
-        return json_response({"ready": True})
+        return json_response({"ready": lifecycle.ready}, 200 if lifecycle.ready else 503)
 
     async def show_model(request: Request) -> Response:
         _check_model(request, served.name)
@@ -64,7 +65,7 @@ def _add_metadata(app: FastAPI, inference: Inference) -> None:
 
     async def model_ready(request: Request) -> Response:
         _check_model(request, served.name)
-        return json_response({"name": served.name, "ready": True})
+        return json_response({"name": served.name, "ready": lifecycle.ready}, 200 if lifecycle.ready else 503)
 
     app.add_route("/v2", show_server, methods=_READ)
     app.add_route("/v2/health/live", live, methods=_READ)

@@ -33,6 +33,8 @@ _LOADING_RETRY_SECONDS: Final = 5
 _CLIENT_CLOSED: Final = 499
 """Not an HTTP status: nobody is left to read one. Source: nginx."""
 
+_ROUTES: Final = frozenset({"v2", "predict", "docs", "openapi.json"})
+
 log = logging.getLogger(__name__)
 
 
@@ -97,15 +99,22 @@ class Gate:
 
     def _strip_prefix(self, scope: Scope) -> None:
         """The Service is asked without the prefix and the Ingress with it; both mean the same."""
-        prefix = self._config.root_path
-        path = scope["path"]
-        if prefix and (path == prefix or path.startswith(prefix + "/")):
-            scope["root_path"] = prefix
-            if path == prefix:
-                scope["path"] = prefix + "/"
+        prefix, path = self._config.root_path, scope["path"]
+        if not prefix or not (path == prefix or path.startswith(prefix + "/")):
+            return
+        rest = path[len(prefix) :]
+        # A prefix may begin like a route of ours, as /predict does; then the path decides by how it goes on.
+        if _first_segment(prefix) in _ROUTES and _first_segment(rest) not in _ROUTES:
+            return
+        scope["root_path"] = prefix
+        scope["path"] = prefix + (rest or "/")
 
     def _count(self, exchange: Exchange) -> None:
         self._metrics.requests.labels(exchange.protocol, str(exchange.status), exchange.reason).inc()
         if exchange.protocol != "other":
             seconds = time.perf_counter() - exchange.started_seconds
             self._metrics.request_seconds.labels(exchange.protocol).observe(seconds)
+
+
+def _first_segment(path: str) -> str:
+    return path.lstrip("/").partition("/")[0]

@@ -13,7 +13,7 @@ from fastapi import Request, Response
 
 from slipway_runtime.metrics import Metrics
 from slipway_runtime.models.datatypes import Array
-from slipway_runtime.models.model import Model, PredictionError
+from slipway_runtime.models.model import DeviceMemoryError, Model, PredictionError
 from slipway_runtime.models.signature import Signature
 from slipway_runtime.protocol import friendly, jsontext, v2
 from slipway_runtime.protocol.errors import ApiError
@@ -108,6 +108,10 @@ class Inference:
         try:
             outputs = await self._wait(job, exchange)
             self._check(outputs)
+        except DeviceMemoryError as error:
+            raise ApiError(
+                500, "device_out_of_memory", f"The memory does not suffice for this request: {error}"
+            ) from error
         except PredictionError as error:
             raise ApiError(500, "model_error", f"The model failed on this request: {error}") from error
         queued, begun, ended = times
@@ -118,7 +122,7 @@ class Inference:
     async def _wait(self, job: Job[T], exchange: Exchange) -> T:
         try:
             async with asyncio.timeout(self._seconds_left(exchange)):
-                return await job
+                return await job.wait()
         except TimeoutError:
             where = "running" if job.running else "in_queue"
             raise ApiError(

@@ -14,7 +14,7 @@ from slipway_runtime.contract import FailureReason, Stage
 from slipway_runtime.failure import StartupError
 
 KEEP_ALIVE_SECONDS: Final = 120
-"""Longer than the proxies in front keep theirs (nginx 60, Traefik 90), so that they close first and none meets a reset."""
+"""Longer than proxies keep theirs (nginx 60, Traefik 90), so that they close first and none meets a reset."""
 _BACKLOG: Final = 2048
 
 

@@ -32,8 +32,9 @@ class Job(Generic[T]):
         else:
             self.done.set_result(result)
 
-    def __await__(self) -> Any:
-        return asyncio.wrap_future(self.done).__await__()
+    async def wait(self) -> T:
+        """Cancelling the wait takes the work out of the line, unless it runs already."""
+        return await asyncio.wrap_future(self.done)
 
 
 class ModelThread:
