@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-from tests.cluster.lifecycle import Cluster
 
 from tests.cluster import components
+from tests.cluster.errors import ClusterError
+from tests.cluster.lifecycle import Cluster
 from tests.demo.picture import beside, draw
 from tests.demo.progress import Steps
 from tests.stack import chart
@@ -48,7 +49,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nInterrupted. Type it again to go on, or clean up with: python -m tests.cluster down --name demo")
         return 130
-    except (RuntimeError, OSError, subprocess.CalledProcessError, httpx.HTTPError) as error:
+    except (ClusterError, RuntimeError, OSError, subprocess.CalledProcessError, httpx.HTTPError) as error:
         print(f"\nmake demo: {error}\nLook around with: .venv/bin/python -m tests.cluster status", file=sys.stderr)
         return 1
     print(f"\nHow long it took:\n{steps.table()}\n")
@@ -62,6 +63,10 @@ def run(steps: Steps) -> bool:
     with steps.step("Cluster: control plane, containerd, kubelet, DNS, Ingress, registry"):
         cluster = Cluster.up(CLUSTER, mode="node")
     with steps.step("Images: build the operator and the runtime, push them"):
+        if cluster.registry is None:
+            raise RuntimeError(
+                "KUBECONFIG is set: set SLIPWAY_REGISTRY too, to a registry that this cluster pulls from."
+            )
         images = build_and_push(cluster.registry)
     with steps.step("Training: a small CNN on scikit-learn's handwritten digits"):
         model, samples = train()

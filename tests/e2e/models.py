@@ -43,7 +43,8 @@ class Model:
 
     def get(self) -> dict[str, Any]:
         """The object as the API server has it."""
-        return json.loads(self.kubectl("get", "mdep", self.name, "-o", "json"))
+        found: dict[str, Any] = json.loads(self.kubectl("get", "mdep", self.name, "-o", "json"))
+        return found
 
     def conditions(self) -> dict[str, dict[str, Any]]:
         status = self.get().get("status", {})

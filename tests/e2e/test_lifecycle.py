@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.cluster.lifecycle import Cluster
 
+from tests.cluster.lifecycle import Cluster
 from tests.e2e.models import Model
 from tests.stack import chart
 from tests.stack.images import Images
@@ -31,7 +31,10 @@ def pods_and_restarts(model: Model) -> dict[str, int]:
 
 def operator_pods(cluster: Cluster) -> list[dict[str, Any]]:
     selector = "app.kubernetes.io/name=slipway"
-    return json.loads(cluster.kubectl(*OPERATOR, "get", "pods", "-l", selector, "-o", "json"))["items"]
+    found: list[dict[str, Any]] = json.loads(cluster.kubectl(*OPERATOR, "get", "pods", "-l", selector, "-o", "json"))[
+        "items"
+    ]
+    return found
 
 
 def test_pods_are_untouched_when_the_operator_is_killed_and_comes_back(deploy: Deploy, installed: Cluster) -> None:
