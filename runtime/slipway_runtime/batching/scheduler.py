@@ -1,0 +1,249 @@
+"""Takes requests, hands out batches, learns from their times. Driven by a clock that the caller passes in.
+
+The caller offers each request as it arrives, asks for a decision when an executor is free, when a request arrived and
+when a wake-up is due, and reports each batch as it ends. Nothing here runs a model, waits, or reads a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Final
+
+from slipway_runtime.batching.admission import Outlook, finish_seconds, refuse
+from slipway_runtime.batching.backlog import Backlog, Entry
+from slipway_runtime.batching.capacity import Capacity
+from slipway_runtime.batching.feedback import LateFeedback
+from slipway_runtime.batching.formation import drop_hopeless, drop_late, form
+from slipway_runtime.batching.lane import Lane
+from slipway_runtime.batching.policy import BatchingPolicy
+from slipway_runtime.batching.profile import ExecutionProfile
+from slipway_runtime.batching.rate import ArrivalRate
+from slipway_runtime.batching.work import Batch, Decision, Reason, Refusal, Request
+
+MAX_LANES: Final = 64
+"""Profiles of this many shapes are kept; the one that was used least recently makes room."""
+
+
+class Scheduler:
+    """`points` are warm-up runs in seconds per batch size, for rows of `row_elements` elements in `bucket`."""
+
+    def __init__(
+        self,
+        policy: BatchingPolicy,
+        points: Mapping[int, Sequence[float]],
+        bucket: Hashable = None,
+        row_elements: float = 1.0,
+    ) -> None:
+        self.policy = policy
+        profile = ExecutionProfile(policy.max_batch_size, points, policy.allowed_batch_sizes, policy.quantile)
+        self._reference = self._make_lane(bucket, profile, row_elements)
+        self._lanes: dict[Hashable, Lane] = {bucket: self._reference}
+        self._entries: dict[Hashable, tuple[Entry, Lane]] = {}
+        self._running: dict[int, Batch] = {}
+        self._feedback = LateFeedback(policy.quantile)
+        self._batches = 0
+        self._priority_seconds = policy.planning_seconds
+
+    @property
+    def queued_requests(self) -> int:
+        return len(self._entries)
+
+    @property
+    def queued_rows(self) -> int:
+        return sum(lane.backlog.rows for lane in self._lanes.values())
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    @property
+    def has_free_executor(self) -> bool:
+        return len(self._running) < self.policy.executors
+
+    @property
+    def reference(self) -> Lane:
+        """The bucket that was measured at warm-up: for metrics and the status."""
+        return self._reference
+
+    def offer(self, request: Request, now: float) -> Refusal | None:
+        """Queues the request, or says why not."""
+        if request.id in self._entries:
+            raise ValueError(f"request {request.id!r} is queued already, expected each id once")
+        if request.rows < 1:
+            raise ValueError(f"request {request.id!r} has {request.rows} rows, expected at least one")
+        lane = self._lane_of(request)
+        lane.arrivals.observe(now, request.rows)
+        entry = self._entry(request, now)
+        refusal = refuse(entry, lane, self._outlook(lane, entry, now), self.policy, now)
+        if refusal is None:
+            lane.queue(entry)
+            self._entries[request.id] = (entry, lane)
+        return refusal
+
+    def decide(self, now: float) -> Decision:
+        """The next batch, if an executor is free; it counts as running from now on."""
+        dropped = self.expire(now)
+        if not self.has_free_executor:
+            return Decision(None, tuple(dropped))
+        wakes: list[float] = []
+        for lane in self._lanes_by_urgency():
+            dropped += self._refuse_all(lane, drop_late(lane, self.policy, now), now)
+            formation = form(lane, self.policy, now)
+            if formation.parts:
+                return Decision(self._start(lane, formation.parts, now), tuple(dropped))
+            if formation.wait_until is not None:
+                wakes.append(formation.wait_until)
+        return Decision(None, tuple(dropped), min(wakes, default=None))
+
+    def expire(self, now: float) -> list[Refusal]:
+        """Drops what cannot be answered in time any more. To be called by a timer as well, at `next_expiry`."""
+        dropped: list[Refusal] = []
+        for lane in self._lanes.values():
+            if lane.backlog.requests:
+                dropped += self._refuse_all(lane, drop_hopeless(lane, now), now)
+        return dropped
+
+    def next_expiry(self) -> float | None:
+        """When the next queued request becomes hopeless."""
+        return min(
+            (
+                lane.due(entry) - lane.remaining_seconds(entry)
+                for lane in self._lanes.values()
+                if (entry := lane.earliest()) is not None
+            ),
+            default=None,
+        )
+
+    def cancel(self, request_id: Hashable) -> bool:
+        """Forgets a request whose client left. False when none of its rows wait (any more)."""
+        known = self._entries.pop(request_id, None)
+        if known is None:
+            return False
+        entry, lane = known
+        lane.backlog.remove(entry)
+        return True
+
+    def complete(self, batch: Batch, now: float, learn: bool = True) -> None:
+        """Frees the executor. `learn` is false for a batch that failed: its time says nothing."""
+        del self._running[batch.id]
+        lane = self._lanes.get(batch.bucket)
+        if lane is None or not learn:
+            return
+        changed = lane.profile.observe(batch.rows, now - batch.started_at)
+        if lane.shedding:
+            changed |= self._compare_with_target(lane, batch, now)
+        if changed:
+            lane.capacity.refresh(lane.arrivals.rows_per_second)
+        else:
+            lane.capacity.follow(lane.arrivals.rows_per_second)
+
+    def _compare_with_target(self, lane: Lane, batch: Batch, now: float) -> bool:
+        for part in batch.slices:
+            if part.last:
+                self._feedback.observe(now > part.target_at)
+        profile = lane.profile
+        margin = self._feedback.adjust(profile.margin, profile.tail_factor)
+        if margin is None or margin == profile.margin:
+            return False
+        profile.set_margin(margin)
+        return True
+
+    def _start(self, lane: Lane, parts: Sequence[tuple[Entry, int]], now: float) -> Batch:
+        slices = tuple(lane.backlog.take(entry, rows) for entry, rows in parts)
+        for entry, _ in parts:
+            if entry.gone:
+                del self._entries[entry.request.id]
+        rows = sum(part.stop - part.start for part in slices)
+        profile = lane.profile
+        self._batches += 1
+        batch = Batch(
+            id=self._batches,
+            bucket=lane.bucket,
+            slices=slices,
+            rows=rows,
+            padded_rows=profile.padded_size(rows),
+            started_at=now,
+            predicted_seconds=profile.median_seconds(rows),
+        )
+        self._running[batch.id] = batch
+        return batch
+
+    def _refuse_all(self, lane: Lane, entries: Sequence[Entry], now: float) -> list[Refusal]:
+        """`entries` have left the backlog already. A request whose first rows ran is refused as a whole."""
+        refusals = []
+        for entry in entries:
+            del self._entries[entry.request.id]
+            done = finish_seconds(entry, lane, self._outlook(lane, entry, now), self.policy)
+            late = max(0.0, done - (lane.due(entry) - entry.arrived_at))
+            refusals.append(Refusal(entry.request, Reason.DEADLINE_IN_QUEUE, late))
+        return refusals
+
+    def _outlook(self, lane: Lane, entry: Entry, now: float) -> Outlook:
+        residuals = [0.0] * (self.policy.executors - len(self._running))
+        residuals += sorted([max(0.0, batch.predicted_end - now) for batch in self._running.values()])
+        other_seconds = 0.0
+        if len(self._lanes) > 1:
+            for other in self._lanes.values():
+                if other is not lane and other.backlog.rows:
+                    ahead = other.backlog.rows_up_to(entry.order)
+                    other_seconds += other.profile.serial_seconds(ahead, other.capacity.batch_limit)
+        return Outlook(len(self._entries), residuals, other_seconds / self.policy.executors)
+
+    def _lanes_by_urgency(self) -> list[Lane]:
+        """The lane whose head must start soonest goes first."""
+        waiting = [lane for lane in self._lanes.values() if lane.backlog.requests]
+        return waiting if len(waiting) < 2 else sorted(waiting, key=_latest_start)
+
+    def _entry(self, request: Request, now: float) -> Entry:
+        policy = self.policy
+        timeout = policy.timeout_seconds
+        if request.timeout_seconds is not None:
+            timeout = min(timeout, request.timeout_seconds)
+        target = min(policy.target.seconds, timeout) if policy.target else timeout
+        order = now + target - request.priority * self._priority_seconds
+        return Entry(request, now, now + target, now + timeout, order, request.rows)
+
+    def _lane_of(self, request: Request) -> Lane:
+        lane = self._lanes.get(request.bucket)
+        if lane is None:
+            self._make_room()
+            reference = self._reference
+            profile = ExecutionProfile(
+                self.policy.max_batch_size,
+                reference.profile.scaled_points(request.row_elements / reference.row_elements),
+                self.policy.allowed_batch_sizes,
+                self.policy.quantile,
+                settling=1,
+            )
+            lane = self._lanes[request.bucket] = self._make_lane(request.bucket, profile, request.row_elements)
+        return lane
+
+    def _make_lane(self, bucket: Hashable, profile: ExecutionProfile, row_elements: float) -> Lane:
+        span = self.policy.planning_seconds
+        return Lane(
+            bucket=bucket,
+            profile=profile,
+            capacity=Capacity(profile, span, self.policy.executors),
+            arrivals=ArrivalRate(2 * span),
+            backlog=Backlog(),
+            sheds_at_target=self.policy.sheds_at_target,
+            row_elements=row_elements,
+        )
+
+    def _make_room(self) -> None:
+        if len(self._lanes) < MAX_LANES:
+            return
+        running = {batch.bucket for batch in self._running.values()}
+        idle = [
+            lane
+            for lane in self._lanes.values()
+            if lane is not self._reference and not lane.backlog.requests and lane.bucket not in running
+        ]
+        if idle:
+            del self._lanes[min(idle, key=lambda lane: lane.arrivals.last_at).bucket]
+
+
+def _latest_start(lane: Lane) -> float:
+    head = lane.backlog.head()
+    assert head is not None
+    return head.order - lane.profile.planned_seconds(min(lane.backlog.rows, lane.capacity.batch_limit))

@@ -1,0 +1,80 @@
+"""Which batch sizes are measured before traffic, and when that stops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Final
+
+_LEAST_GAIN: Final = 1.05
+"""A doubling that adds less throughput than this is not worth its latency."""
+DISCOVERY_LIMIT: Final = 1024
+"""The largest size that is tried when no maxBatchSize is given."""
+
+
+def ladder(max_batch_size: int, allowed: Sequence[int] = ()) -> list[int]:
+    """Ascending sizes 2^i, 2^i + 1 and 1.5 * 2^i: the ones after a power of two show steps from padding."""
+    if allowed:
+        return [size for size in allowed if size <= max_batch_size] or [max_batch_size]
+    sizes = {max_batch_size}
+    power = 1
+    while power <= max_batch_size:
+        sizes |= {size for size in (power, power + 1, power * 3 // 2) if size <= max_batch_size}
+        power *= 2
+    return sorted(sizes)
+
+
+class WarmUpPlan:
+    """Hands out sizes to measure and takes the results; the caller runs the model.
+
+    With no maximum given, sizes grow until one takes longer than `limit_seconds` or a doubling no longer pays; the
+    last size that paid is then `max_batch_size`. `budget_seconds` bounds the measured time of all runs together.
+    """
+
+    def __init__(
+        self,
+        max_batch_size: int | None,
+        allowed: Sequence[int] = (),
+        limit_seconds: float | None = None,
+        budget_seconds: float = 10.0,
+    ) -> None:
+        self._given = max_batch_size
+        self._sizes = ladder(max_batch_size or (allowed[-1] if allowed else DISCOVERY_LIMIT), allowed)
+        self._limit = limit_seconds
+        self._budget = budget_seconds
+        self._next = 0
+        self.points: dict[int, tuple[float, ...]] = {}
+        self.max_batch_size = max_batch_size or 1
+
+    def next_size(self) -> int | None:
+        """None when enough is known."""
+        if self._next >= len(self._sizes) or self._budget <= 0:
+            return None
+        return self._sizes[self._next]
+
+    def record(self, size: int, runs_seconds: Sequence[float]) -> None:
+        self.points[size] = tuple(runs_seconds)
+        self._budget -= sum(runs_seconds)
+        self._next += 1
+        if self._given is not None:
+            return
+        if self._pays(size):
+            self.max_batch_size = size
+        elif size >= 2 * self.max_batch_size:
+            self._next = len(self._sizes)
+
+    def refuse(self, size: int) -> None:
+        """The size cannot run at all (out of memory): nothing larger is tried."""
+        self._next = len(self._sizes)
+        smaller = [known for known in self.points if known < size]
+        self.max_batch_size = min(self.max_batch_size, max(smaller, default=1))
+
+    def _pays(self, size: int) -> bool:
+        seconds = median(self.points[size])
+        if self._limit is not None and seconds > self._limit:
+            self._next = len(self._sizes)
+            return False
+        if size == 1:
+            return True
+        known = self.max_batch_size
+        return size / seconds >= known / median(self.points[known]) * _LEAST_GAIN
