@@ -34,9 +34,11 @@ async def watch(
     queue: WorkQueue[Key],
     metrics: Metrics,
     namespaces: tuple[str, ...],
-    stop: asyncio.Event,
 ) -> None:
-    """Until `stop` is set. It cancels every task that was started after it; those started before live on."""
+    """Until SIGTERM or SIGINT, for which kopf puts its own handlers in place.
+
+    At its end it cancels every task that was started after it; those started before live on.
+    """
     registry = kopf.OperatorRegistry()
     _register_login(registry, configuration, metrics)
     _register_models(registry, cache, queue)
@@ -49,7 +51,6 @@ async def watch(
         standalone=True,
         clusterwide=not namespaces,
         namespaces=namespaces,
-        stop_flag=stop,
     )
 
 

@@ -54,6 +54,12 @@ class Operator:
         self.stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
+    def take_signals(self) -> None:
+        """Until kopf runs, which has its own way."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop.set)
+
     def health_problem(self) -> str | None:
         ended = next((task.get_name() for task in self._tasks if task.done()), None)
         return f"the task {ended} has ended" if ended is not None else self.heart.problem()
@@ -78,9 +84,11 @@ class Operator:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.stop.wait(), START_RETRY_SECONDS)
 
-    def start(self) -> None:
-        """Before kopf: it cancels the tasks that are younger than itself."""
+    def beat(self) -> None:
         self._start("heart", self.heart.run())
+
+    def work(self) -> None:
+        """Once primed, and before kopf: it cancels the tasks that are younger than itself."""
         self._start("events", self.recorder.run())
         self._start("sweep", self.sweep.run(self.settings.sweep_seconds))
         for number in range(WORKERS):
@@ -92,7 +100,6 @@ class Operator:
         workers = [task for task in self._tasks if task.get_name().startswith("worker-")]
         if workers:
             await asyncio.wait(workers, timeout=DRAIN_SECONDS)
-        if self._tasks:
             await self.recorder.flush(FLUSH_SECONDS)
         for task in self._tasks:
             task.cancel()
@@ -142,18 +149,16 @@ async def run(settings: Settings, environment: Mapping[str, str]) -> None:
     configuration = await load_configuration(environment)
     api = AioKubeApi(configuration, TokenBucket(settings.writes_per_second, clock=clock.monotonic), metrics)
     operator = Operator(settings, api, metrics)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # kopf puts its own in their place and leaves `kopf.operator` when one arrives.
-        loop.add_signal_handler(number, operator.stop.set)
+    operator.take_signals()
     app = probes.application(metrics, health_problem=operator.health_problem, ready_problem=operator.ready_problem)
     runner = await probes.serve(app, settings.http_port)
     scope = ", ".join(settings.namespaces) or "the whole cluster"
     _log.info("started; serving %s through %s", scope, configuration.host)
     try:
-        operator.start()
+        operator.beat()
         await operator.prime()
         if not operator.stop.is_set():
+            operator.work()
             _log.info("watching %d ModelDeployments", len(operator.cache.models))
             await adapters.watch(
                 configuration=configuration,
@@ -161,7 +166,6 @@ async def run(settings: Settings, environment: Mapping[str, str]) -> None:
                 queue=operator.queue,
                 metrics=metrics,
                 namespaces=settings.namespaces,
-                stop=operator.stop,
             )
     finally:
         _log.info("stopping")

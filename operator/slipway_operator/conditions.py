@@ -72,12 +72,16 @@ def is_ready(view: View) -> bool:
 def _ready(view: View) -> Claim:
     if view.accepted.status != "True":
         return view.accepted
-    if view.replicas == 0:
-        return Claim("False", Reason.SCALED_TO_ZERO, "spec.replicas is 0.")
     if is_ready(view):
         return Claim("True", Reason.PREDICTIONS_ANSWERED, "Pods of this generation answer predictions.")
+    if view.replicas == 0:
+        return Claim("False", Reason.SCALED_TO_ZERO, "spec.replicas is 0.")
     if view.cause is not None:
         return Claim("False", view.cause.reason, view.cause.message)
+    return _not_ready_yet(view)
+
+
+def _not_ready_yet(view: View) -> Claim:
     if view.settled and view.deadline_exceeded:
         return _stuck()
     if view.settled and view.rolled_out and view.ready_current == 0:

@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from slipway_operator.api.reasons import Reason
 from slipway_operator.names import RUNTIME_CONTAINER
-from slipway_operator.records import DeploymentState, PodRecord, Termination
+from slipway_operator.records import DeploymentState, PodRecord
 from slipway_operator.redaction import redacted
 from slipway_runtime.contract import FailureReason, TerminationMessage
 
@@ -113,69 +113,97 @@ def diagnose(
     return Diagnosis(worst, min(look_again, default=None))
 
 
-def _of_pod(pod: PodRecord, *, current: bool, short_of_pods: bool, now: datetime) -> Failure | None:
-    def failure(stage: str, reason: str, message: str, **given: Any) -> Failure:
-        text = redacted(" ".join(message.split()))
-        return Failure(
-            stage=stage,
-            reason=reason,
-            message=text if len(text) <= MESSAGE_LIMIT else f"{text[: MESSAGE_LIMIT - 1]}…",
-            heals=given.pop("heals", reason in _HEALING),
-            current=current,
-            pod=pod.name,
-            **given,
-        )
+@dataclass(frozen=True)
+class _Cause:
+    stage: str
+    reason: str
+    message: str
+    heals: bool | None = None
+    """None: as the reason does in general."""
+    exit_code: int | None = None
 
+
+def _of_pod(pod: PodRecord, *, current: bool, short_of_pods: bool, now: datetime) -> Failure | None:
+    """The first that holds, in the order in which a pod comes to life."""
     if pod.phase == "Failed" and pod.terminated is None:
-        if not short_of_pods:
-            return None
-        reason = Reason.EVICTED if pod.reason == "Evicted" else Reason.POD_REFUSED
-        return failure("Schedule", reason, f"{pod.reason}: {pod.message}" if pod.reason else pod.message)
+        cause = _ended_for_good(pod) if short_of_pods else None
+    else:
+        cause = _unscheduled(pod) or _waiting(pod) or _terminated(pod) or _probe_failing(pod, now)
+    if cause is None:
+        return None
+    return Failure(
+        stage=str(cause.stage),
+        reason=str(cause.reason),
+        message=_tidy(cause.message),
+        heals=cause.reason in _HEALING if cause.heals is None else cause.heals,
+        current=current,
+        pod=pod.name,
+        exit_code=cause.exit_code,
+    )
+
+
+def _tidy(message: str) -> str:
+    text = redacted(" ".join(message.split()))
+    return text if len(text) <= MESSAGE_LIMIT else f"{text[: MESSAGE_LIMIT - 1]}…"
+
+
+def _ended_for_good(pod: PodRecord) -> _Cause:
+    reason = Reason.EVICTED if pod.reason == "Evicted" else Reason.POD_REFUSED
+    return _Cause("Schedule", reason, f"{pod.reason}: {pod.message}" if pod.reason else pod.message)
+
+
+def _unscheduled(pod: PodRecord) -> _Cause | None:
     scheduled = pod.conditions.get("PodScheduled")
-    if scheduled is not None and scheduled.status == "False":
-        return failure("Schedule", Reason.UNSCHEDULABLE, scheduled.message or scheduled.reason)
+    if scheduled is None or scheduled.status != "False":
+        return None
+    return _Cause("Schedule", Reason.UNSCHEDULABLE, scheduled.message or scheduled.reason)
+
+
+def _waiting(pod: PodRecord) -> _Cause | None:
     if pod.waiting_reason in _PULL_REASONS:
-        cause = _BACK_OFF.sub("", pod.waiting_message)
-        return failure(
-            "ImagePull",
-            Reason.IMAGE_PULL_FAILED,
-            cause or "The image cannot be pulled.",
-            heals=not _PULL_CANNOT_HEAL.search(f"{pod.waiting_reason} {pod.waiting_message}"),
+        said = _BACK_OFF.sub("", pod.waiting_message)
+        cannot_heal = _PULL_CANNOT_HEAL.search(f"{pod.waiting_reason} {pod.waiting_message}") is not None
+        return _Cause(
+            "ImagePull", Reason.IMAGE_PULL_FAILED, said or "The image cannot be pulled.", heals=not cannot_heal
         )
     if pod.waiting_reason in _START_REASONS:
-        return failure("Start", Reason.CONTAINER_CONFIG_ERROR, pod.waiting_message or pod.waiting_reason)
-    if pod.terminated is not None:
-        return failure(*_of_termination(pod.terminated), exit_code=pod.terminated.exit_code)
-    since = _unready_since(pod)
-    if since is not None and now >= since + PROBE_GRACE:
-        return failure("Serve", Reason.PROBE_FAILING, "The container runs and its readiness probe fails.")
+        return _Cause("Start", Reason.CONTAINER_CONFIG_ERROR, pod.waiting_message or pod.waiting_reason)
     return None
 
 
+def _terminated(pod: PodRecord) -> _Cause | None:
+    ended = pod.terminated
+    if ended is None:
+        return None
+    if ended.reason == "OOMKilled":
+        message = (
+            f"The kernel killed the container at its memory limit (exit code {ended.exit_code})."
+            " Raise spec.resources.limits.memory."
+        )
+        return _Cause("Start", Reason.OUT_OF_MEMORY_KILLED, message, exit_code=ended.exit_code)
+    told = TerminationMessage.decode(ended.message)
+    if told is not None:
+        return _Cause(told.stage, told.reason, told.message, exit_code=ended.exit_code)
+    line = _last_line(ended.message)
+    if ended.reason in _START_REASONS or ended.reason == "ContainerCannotRun":
+        return _Cause("Start", Reason.CONTAINER_CONFIG_ERROR, line or ended.reason, exit_code=ended.exit_code)
+    words = f"The container ended with exit code {ended.exit_code}"
+    message = f"{words}: {line}" if line else f"{words} and left no message."
+    return _Cause("Start", Reason.CRASHED, message, exit_code=ended.exit_code)
+
+
+def _probe_failing(pod: PodRecord, now: datetime) -> _Cause | None:
+    since = _unready_since(pod)
+    if since is None or now < since + PROBE_GRACE:
+        return None
+    return _Cause("Serve", Reason.PROBE_FAILING, "The container runs and its readiness probe fails.")
+
+
 def _unready_since(pod: PodRecord) -> datetime | None:
-    """When a container that has started was last not ready yet; None when it has not started."""
+    """Since when a container that has started is not ready; None when it has not started."""
     if pod.running_since is None or not pod.started or pod.ready:
         return None
     return max(pod.running_since, pod.ready_changed or pod.running_since)
-
-
-def _of_termination(ended: Termination) -> tuple[str, str, str]:
-    """Stage, reason and message."""
-    if ended.reason == "OOMKilled":
-        return (
-            "Start",
-            Reason.OUT_OF_MEMORY_KILLED,
-            f"The kernel killed the container at its memory limit (exit code {ended.exit_code})."
-            " Raise spec.resources.limits.memory.",
-        )
-    told = TerminationMessage.decode(ended.message)
-    if told is not None:
-        return told.stage, told.reason, told.message
-    line = _last_line(ended.message)
-    if ended.reason in _START_REASONS or ended.reason == "ContainerCannotRun":
-        return "Start", Reason.CONTAINER_CONFIG_ERROR, line or ended.reason
-    words = f"The container ended with exit code {ended.exit_code}"
-    return "Start", Reason.CRASHED, f"{words}: {line}" if line else f"{words} and left no message."
 
 
 def _last_line(text: str) -> str:
@@ -203,8 +231,8 @@ def _of_deployment(deployment: DeploymentState) -> Iterator[Failure]:
     reason = Reason.QUOTA_EXCEEDED if "exceeded quota" in message else Reason.POD_REFUSED
     yield Failure(
         stage="Schedule",
-        reason=reason,
-        message=redacted(message)[:MESSAGE_LIMIT],
+        reason=str(reason),
+        message=_tidy(message),
         heals=reason in _HEALING,
         current=deployment.observed_generation >= deployment.generation,
     )

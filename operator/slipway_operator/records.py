@@ -239,7 +239,7 @@ def pod_record(body: Body) -> PodRecord | None:
 
 
 def _ready_changed(status: Body) -> datetime | None:
-    ready = next((item for item in status.get("conditions") or [] if item.get("type") == "Ready"), {})
+    ready: Body = next((item for item in status.get("conditions") or [] if item.get("type") == "Ready"), {})
     return _time(ready.get("lastTransitionTime"))
 
 

@@ -20,7 +20,6 @@ from slipway_operator.resources import CHILDREN, MODEL, POD, Key, Resource
 from slipway_operator.workqueue import WorkQueue
 
 CHILD_SELECTOR: Final = f"{MANAGED_BY_LABEL}={COMPONENT}"
-RETRY_SECONDS: Final = 5.0
 
 _log = logging.getLogger(f"{COMPONENT}.sweep")
 
@@ -41,14 +40,11 @@ class Sweep:
 
     async def run(self, seconds: float) -> None:
         while True:
-            await asyncio.sleep(seconds if self.primed else RETRY_SECONDS)
-            await self.try_once()
-
-    async def try_once(self) -> None:
-        try:
-            await self.once()
-        except ApiError as error:
-            _log.warning("the sweep failed and is tried again: %s", error)
+            await asyncio.sleep(seconds)
+            try:
+                await self.once()
+            except ApiError as error:
+                _log.warning("the sweep failed and is tried again in %.0f s: %s", seconds, error)
 
     async def once(self) -> None:
         """Children before their owners: a ModelDeployment is never judged without what it has."""
