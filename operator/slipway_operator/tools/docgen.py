@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any, Final
 
+from prometheus_client.metrics import MetricWrapperBase
+
 from slipway_operator.api import v1alpha1
 from slipway_operator.api.reasons import ConditionType, Reason
+from slipway_operator.metrics import Metrics
 from slipway_operator.tools.crdgen import JsonSchema, openapi_schema
 from slipway_runtime.contract import FailureReason
 
@@ -126,6 +129,29 @@ def _docstring(statement: ast.stmt | None, where: str) -> str:
         case ast.Expr(value=ast.Constant(value=str(text))):
             return " ".join(text.split())
     raise ValueError(f"{where}: has no docstring. Write below it what it means and what a user does about it.")
+
+
+def metrics_page() -> str:
+    """The operator's metrics, from the registry that `/metrics` shows."""
+    parts = [
+        GENERATED,
+        "# Metrics of the operator\n\n",
+        "Served as `/metrics` by the Service `slipway-operator`, beside those of the process itself (`process_…`,\n",
+        "`python_…`).\n\n",
+        "| Metric | Type | Labels | Meaning |\n|---|---|---|---|\n",
+    ]
+    parts += [f"| {' | '.join(row)} |\n" for row in sorted(_metric_rows())]
+    return "".join(parts)
+
+
+def _metric_rows() -> Iterator[tuple[str, str, str, str]]:
+    # A metric with labels yields no sample before its first use, so its labels are asked of the collector.
+    for collector in Metrics().registry._collector_to_names:
+        if isinstance(collector, MetricWrapperBase):
+            (metric,) = collector.describe()
+            name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+            labels = ", ".join(f"`{label}`" for label in collector._labelnames)
+            yield f"`{name}`", metric.type, labels, _cell(metric.documentation)
 
 
 def _cell(text: Any) -> str:

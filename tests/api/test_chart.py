@@ -1,0 +1,295 @@
+"""The chart on a real API server: what it renders is accepted; install, upgrade, uninstall and test with helm."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from slipway_operator import rbac
+from slipway_operator.tools.crdgen import build_crd
+from tests.api.manifests import manifest
+from tests.cluster import components
+from tests.cluster.errors import ClusterError
+from tests.cluster.lifecycle import Cluster
+from tests.stack.chart import CHART
+
+pytestmark = pytest.mark.api
+
+CRD: Final = "modeldeployments.slipway.dev"
+SMOKE: Final = Path(CHART) / "files" / "smoke.py"
+
+Values = dict[str, Any]
+Helm = Callable[..., str]
+
+VALUES: Final[dict[str, Values]] = {
+    "nothing": {},
+    "one namespace": {"watchNamespaces": ["default"]},
+    "two namespaces": {"watchNamespaces": ["default", "kube-public", "default"]},
+    "images by digest": {
+        "operator": {"image": {"repository": "registry.example.com:5000/op", "digest": "sha256:" + "a" * 64}},
+        "runtime": {"image": {"tag": "cuda", "pullPolicy": "Always"}},
+        "imagePullSecrets": [{"name": "registry"}],
+    },
+    "everything for the pod": {
+        "operator": {
+            "nodeSelector": {"kubernetes.io/os": "linux"},
+            "tolerations": [{"key": "infra", "operator": "Exists", "effect": "NoSchedule"}],
+            "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
+                {"weight": 1, "preference": {"matchExpressions": [{"key": "infra", "operator": "Exists"}]}}
+            ]}},
+            "topologySpreadConstraints": [{
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": {"app.kubernetes.io/name": "slipway"}},
+            }],
+            "priorityClassName": "system-cluster-critical",
+            "podLabels": {"team": "ml", "app.kubernetes.io/name": "not-this"},
+            "podAnnotations": {"example.com/note": "yes: \"quoted\""},
+            "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
+            "podSecurityContext": {"runAsUser": None, "runAsGroup": None},
+        },
+        "metrics": {"service": {"annotations": {"prometheus.io/scrape": "true"}, "port": 9090}},
+    },
+    "an account of one's own": {"serviceAccount": {"create": False, "name": "default"}, "rbac": {"create": False}},
+    "an annotated account": {"serviceAccount": {"annotations": {"example.com/role": "arn:aws:iam::1:role/a"}}},
+    "nothing cluster-wide": {
+        "watchNamespaces": ["default"], "crds": {"enabled": False}, "rbac": {"aggregate": False},
+    },
+    "a CRD that goes": {"crds": {"keep": False}},
+    "other names": {"nameOverride": "models", "fullnameOverride": "a-very-long-name-that-leaves-little-room-for-more"},
+}  # fmt: skip
+
+
+@pytest.fixture
+def helm(control_plane: Cluster, tmp_path: Path) -> Helm:
+    """Run helm; a failure is raised with what helm said."""
+
+    def run(*arguments: str, values: Values | None = None) -> str:
+        path = tmp_path / "values.yaml"
+        path.write_text(yaml.safe_dump(values or {}))
+        flags = ["--values", str(path)] if values is not None else []
+        command = [str(components.ensure("helm")), "--kubeconfig", str(control_plane.kubeconfig), *arguments, *flags]
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
+        if process.returncode != 0:
+            raise ClusterError(process.stderr)
+        return process.stdout
+
+    return run
+
+
+@pytest.fixture
+def no_crd(control_plane: Cluster) -> Iterator[None]:
+    """helm meets a cluster that never had the CRD; afterwards the other tests find theirs again."""
+    found = control_plane.kubectl("get", "crd", CRD, "--ignore-not-found", "-o", "name")
+    if found and control_plane.state is None:
+        pytest.skip(f"the cluster of KUBECONFIG has the CRD {CRD}, and its models would go with it")
+    control_plane.kubectl("delete", "crd", CRD, "--ignore-not-found", "--wait")
+    yield
+    control_plane.kubectl("delete", "crd", CRD, "--ignore-not-found", "--wait")
+    if found:
+        control_plane.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(build_crd()))
+        control_plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=30s")
+
+
+def render(helm: Helm, namespace: str, values: Values) -> list[dict[str, Any]]:
+    text = helm("template", "slipway", CHART, "--namespace", namespace, values=values)
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+def test_every_manifest_is_accepted_when_the_values_are(
+    values: Values, helm: Helm, control_plane: Cluster, namespace: str
+) -> None:
+    documents = render(helm, namespace, values)
+    pods = [document for document in documents if document["kind"] == "Pod"]
+    rest = [document for document in documents if document["kind"] != "Pod"]
+    accounts = [document for document in documents if document["kind"] == "ServiceAccount"]
+    dry_run = ("apply", "--server-side", "--force-conflicts", "--validate=strict", "--dry-run=server", "-f", "-")
+    control_plane.kubectl(*dry_run, stdin=yaml.safe_dump_all(rest))
+    # A pod is refused without its account, and in a namespace that enforces "restricted" when it asks for more.
+    label = "pod-security.kubernetes.io/enforce=restricted"
+    control_plane.kubectl("label", "namespace", namespace, label)
+    if accounts:
+        control_plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(accounts))
+    else:
+        control_plane.kubectl("-n", namespace, "get", "serviceaccount", "default")
+    control_plane.kubectl(*dry_run, stdin=yaml.safe_dump_all([*pods, _operator_pod(documents, namespace)]))
+
+
+def _operator_pod(documents: list[dict[str, Any]], namespace: str) -> dict[str, Any]:
+    """The pod of the operator's Deployment, to be judged by Pod Security as a pod."""
+    (deployment,) = [document for document in documents if document["kind"] == "Deployment"]
+    template = deployment["spec"]["template"]
+    metadata = template["metadata"] | {"name": "operator", "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+
+
+@pytest.mark.usefixtures("no_crd")
+def test_the_crd_and_the_models_stay_when_the_chart_is_uninstalled_and_a_new_install_takes_them_over(
+    helm: Helm, control_plane: Cluster, namespace: str
+) -> None:
+    helm("install", "slipway", CHART, "--namespace", namespace, "--wait=false")
+    control_plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=30s")
+    control_plane.kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(manifest()))
+    said = helm("uninstall", "slipway", "--namespace", namespace)
+    assert CRD in said, "helm says what it kept"
+    assert "digits" in control_plane.kubectl("-n", namespace, "get", "mdep")
+    helm("install", "slipway", CHART, "--namespace", namespace, "--wait=false")
+    assert "digits" in control_plane.kubectl("-n", namespace, "get", "mdep")
+    # Under another name helm asks first; docs/install.md says so.
+    helm("uninstall", "slipway", "--namespace", namespace)
+    with pytest.raises(ClusterError, match="invalid ownership metadata"):
+        helm("install", "other", CHART, "--namespace", namespace, "--wait=false")
+    helm("install", "other", CHART, "--namespace", namespace, "--wait=false", "--take-ownership")
+    helm("uninstall", "other", "--namespace", namespace)
+
+
+@pytest.mark.usefixtures("no_crd")
+def test_the_crd_is_upgraded_when_the_chart_is(
+    helm: Helm, control_plane: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    """An older chart without the field `digest`; a model applied then is still there afterwards."""
+    older = tmp_path / "older"
+    subprocess.run(["cp", "-r", CHART, str(older)], check=True)
+    crd = older / "templates" / "crd.yaml"
+    crd.write_text(crd.read_text().replace("                  digest:\n", "                  checksum:\n"))
+    helm("install", "slipway", str(older), "--namespace", namespace, "--wait=false")
+    control_plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=30s")
+    control_plane.kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(manifest()))
+    assert "checksum" in _artifact_fields(control_plane)
+    helm("upgrade", "slipway", CHART, "--namespace", namespace, "--wait=false")
+    assert "digest" in _artifact_fields(control_plane)
+    assert "checksum" not in _artifact_fields(control_plane)
+    assert "digits" in control_plane.kubectl("-n", namespace, "get", "mdep")
+
+
+def _artifact_fields(cluster: Cluster) -> dict[str, Any]:
+    crd = json.loads(cluster.kubectl("get", "crd", CRD, "-o", "json"))
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    fields: dict[str, Any] = schema["properties"]["spec"]["properties"]["artifact"]["properties"]
+    return fields
+
+
+@pytest.mark.usefixtures("no_crd")
+def test_the_operator_may_do_what_the_table_says_and_no_more(
+    helm: Helm, control_plane: Cluster, namespace: str
+) -> None:
+    helm("install", "slipway", CHART, "--namespace", namespace, "--wait=false")
+    control_plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=30s")
+    account = f"system:serviceaccount:{namespace}:slipway-operator"
+    text = control_plane.kubectl("auth", "can-i", "--list", "--no-headers", "-n", "default", "--as", account)
+    may = {line.split()[0]: line[line.rindex("[") + 1 : line.rindex("]")].split() for line in text.splitlines() if line}
+    for permission in rbac.PERMISSIONS + rbac.CLUSTER_PERMISSIONS:
+        name = f"{permission.resource}.{permission.group}".rstrip(".")
+        name = name if "/" not in permission.resource else _with_subresource(permission)
+        assert set(may.pop(name)) == set(permission.verbs), name
+    assert not [resource for resource in may if "secrets" in resource or "slipway" in resource]
+    helm("uninstall", "slipway", "--namespace", namespace)
+
+
+def _with_subresource(permission: rbac.Permission) -> str:
+    resource, _, subresource = permission.resource.partition("/")
+    return f"{resource}.{permission.group}/{subresource}"
+
+
+@pytest.mark.usefixtures("no_crd")
+@pytest.mark.parametrize(("role", "verb", "answer"), [
+    ("view", "get", "yes"), ("view", "patch", "no"), ("edit", "patch", "yes"), ("edit", "delete", "yes"),
+    ("admin", "create", "yes"),
+])  # fmt: skip
+def test_users_may_handle_models_when_they_have_the_clusters_own_role(
+    role: str, verb: str, answer: str, helm: Helm, control_plane: Cluster, namespace: str
+) -> None:
+    helm("install", "slipway", CHART, "--namespace", namespace, "--wait=false")
+    control_plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=30s")
+    control_plane.kubectl("-n", namespace, "create", "rolebinding", "ada", f"--clusterrole={role}", "--user=ada")
+    assert _may(control_plane, namespace, verb) == answer
+    helm("uninstall", "slipway", "--namespace", namespace)
+
+
+def _may(cluster: Cluster, namespace: str, verb: str) -> str:
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {
+            "user": "ada",
+            "resourceAttributes": {
+                "namespace": namespace, "verb": verb, "group": "slipway.dev", "resource": "modeldeployments",
+            },
+        },
+    }  # fmt: skip
+    # The controller-manager puts the aggregated roles together some moments after they were made.
+    want = {"view": {"get"}, "edit": {"patch", "delete"}}
+    for name in want:
+        cluster.kubectl(
+            "wait", f"clusterrole/{name}", "--timeout=30s",
+            '--for=jsonpath={.rules[?(@.apiGroups[0]=="slipway.dev")].apiGroups[0]}',
+        )  # fmt: skip
+    answer = json.loads(cluster.kubectl("create", "-f", "-", "-o", "json", stdin=json.dumps(review)))
+    return "yes" if answer["status"].get("allowed") else "no"
+
+
+class Operator(BaseHTTPRequestHandler):
+    """Answers as an operator's probes do."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path in ("/readyz", "/metrics") else 404)
+        self.end_headers()
+        self.wfile.write(b"ok\n")
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def operator_url() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Operator) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.usefixtures("no_crd")
+def test_the_helm_test_script_judges_operator_crd_and_roles(
+    helm: Helm, control_plane: Cluster, namespace: str, tmp_path: Path, operator_url: str
+) -> None:
+    helm("install", "slipway", CHART, "--namespace", namespace, "--wait=false")
+    control_plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=30s")
+    config = yaml.safe_load(control_plane.kubectl("config", "view", "--raw", "--flatten"))["clusters"][0]["cluster"]
+    root = control_plane.kubectl(
+        "-n", namespace, "get", "configmap", "kube-root-ca.crt", "-o", "jsonpath={.data.ca\\.crt}"
+    )
+    assert ssl.PEM_cert_to_DER_cert(root)
+    (tmp_path / "ca.crt").write_text(root)
+
+    def smoke(account: str, *namespaces: str) -> subprocess.CompletedProcess[str]:
+        token = control_plane.kubectl("-n", namespace, "create", "token", account)
+        (tmp_path / "token").write_text(token)
+        command = [sys.executable, str(SMOKE), operator_url, config["server"], str(tmp_path), *namespaces]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    good = smoke("slipway-operator")
+    assert good.returncode == 0, good.stderr
+    assert good.stdout.count("ok: ") == 4
+    assert smoke("slipway-operator", "default").stdout.endswith("in namespace default\n")
+    refused = smoke("default")
+    assert refused.returncode == 1
+    assert "answered 403" in refused.stderr
+    control_plane.kubectl("delete", "crd", CRD, "--wait")
+    missing = smoke("slipway-operator")
+    assert missing.returncode == 1
+    assert "slipway.dev/v1alpha1 answered 404" in missing.stderr
+    helm("uninstall", "slipway", "--namespace", namespace)
