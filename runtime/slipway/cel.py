@@ -13,9 +13,10 @@ from functools import lru_cache
 from typing import Any, Final
 
 import celpy
+import lark
 from celpy.adapter import json_to_cel
 from celpy.celtypes import BoolType, IntType, StringType
-from celpy.evaluation import CELEvalError, CELFunction
+from celpy.evaluation import CELEvalError, CELFunction, Context, Evaluator, Result
 
 from slipway.problem import Path, Problem
 from slipway.structural import Schema
@@ -72,9 +73,43 @@ _FUNCTIONS: Final[dict[str, CELFunction]] = {
 }
 
 
+class _Evaluator(Evaluator):
+    """With `||` and `&&` of the CEL specification: an operand that decides wins over an error in the other one.
+
+    celpy lets the errors of `filter` and `map` pass by them.
+    """
+
+    def sub_evaluator(self, ast: lark.Tree) -> Evaluator:
+        return _Evaluator(ast, activation=self.activation)
+
+    def conditionalor(self, tree: lark.Tree) -> Result:
+        return self._decide(tree, decisive=True)
+
+    def conditionaland(self, tree: lark.Tree) -> Result:
+        return self._decide(tree, decisive=False)
+
+    def _decide(self, tree: lark.Tree, decisive: bool) -> Result:
+        value: Result = BoolType(not decisive)
+        for operand in tree.children:
+            try:
+                given = self.visit(operand)
+            except CELEvalError as error:
+                given = error
+            if isinstance(given, BoolType) and bool(given) is decisive:
+                return given
+            if not isinstance(value, CELEvalError):
+                value = given
+        return value
+
+
+class _Runner(celpy.InterpretedRunner):
+    def evaluate(self, context: Context) -> Any:
+        return _Evaluator(ast=self.ast, activation=self.new_activation()).evaluate(context)
+
+
 @lru_cache(maxsize=1)
 def _environment() -> celpy.Environment:
-    return celpy.Environment()
+    return celpy.Environment(runner_class=_Runner)
 
 
 @lru_cache(maxsize=512)
@@ -84,37 +119,45 @@ def _program(expression: str) -> celpy.Runner:
 
 
 def check_rules(schema: Schema, value: Any, broken: Collection[Path], path: Path = ()) -> Iterator[Problem]:
-    """Problems found by the rules, outermost first.
+    """Problems found by the rules, innermost first.
 
     A rule is left out where `broken` holds a path at or below its value: what it says about a value of the wrong
     shape would only repeat what was said already. The API server leaves it out too.
     """
-    if not any(found[: len(path)] == path for found in broken):
-        for rule in schema.get("x-kubernetes-validations", ()):
+    inner = [problem for step, child, item in _children(schema, value) for problem in
+             check_rules(child, item, broken, (*path, step))]  # fmt: skip
+    yield from inner
+    if any(found[: len(path)] == path for found in broken):
+        return
+    for rule in schema.get("x-kubernetes-validations", ()):
+        try:
             text = _refusal(rule, value)
-            if text is not None:
-                yield Problem((*path, *_relative(rule.get("fieldPath", ""))), text)
+        except CELEvalError as error:
+            # Refuses too, as on the API server; needless to say where an inner rule has told the cause.
+            text = None if inner else f"the rule {rule['rule']} cannot be evaluated: {error.args[0]}"
+        if text is not None:
+            yield Problem((*path, *_relative(rule.get("fieldPath", ""))), text)
+
+
+def _children(schema: Schema, value: Any) -> Iterator[tuple[str | int, Schema, Any]]:
     if isinstance(value, dict):
         further = schema.get("additionalProperties")
         for key, item in value.items():
             child = schema.get("properties", {}).get(key, further)
             if isinstance(child, Mapping):
-                yield from check_rules(child, item, broken, (*path, key))
+                yield key, child, item
     elif isinstance(value, list):
         for position, item in enumerate(value):
-            yield from check_rules(schema.get("items", {}), item, broken, (*path, position))
+            yield position, schema.get("items", {}), item
 
 
 def _refusal(rule: Mapping[str, str], value: Any) -> str | None:
-    """None when the rule holds. A rule that cannot be evaluated refuses, as on the API server."""
+    """None when the rule holds."""
     context = {"self": json_to_cel(value)}
-    try:
-        if _program(rule["rule"]).evaluate(context):
-            return None
-        if "messageExpression" in rule:
-            return str(_program(rule["messageExpression"]).evaluate(context))
-    except CELEvalError as error:
-        return f"the rule {rule['rule']} cannot be evaluated: {error.args[0]}"
+    if _program(rule["rule"]).evaluate(context):
+        return None
+    if "messageExpression" in rule:
+        return str(_program(rule["messageExpression"]).evaluate(context))
     return rule.get("message", f"failed rule: {rule['rule']}")
 
 

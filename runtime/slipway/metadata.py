@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
 from typing import Any, Final
 
-from slipway.problem import Problem, did_you_mean, quote
+from slipway.problem import MapKey, Problem, did_you_mean, quote
 from slipway_operator.api.v1alpha1 import API_VERSION, GROUP, KIND
 
 _KNOWN: Final = (
@@ -92,7 +92,7 @@ def _check_map(field: str, given: Any) -> Iterator[Problem]:
         yield Problem(("metadata", field), f"got {quote(given)}, expected keys with values.")
         return
     for key, value in given.items():
-        path = ("metadata", field, key)
+        path = ("metadata", field, MapKey(key))
         if not _is_key(key):
             expected = "NAME or DOMAIN/NAME, NAME of at most 63 letters, digits, '-', '_' and '.'"
             yield Problem(path, f"got the key {quote(key)}, expected {expected}.")

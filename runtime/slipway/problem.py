@@ -19,6 +19,12 @@ _USER_INFO: Final = re.compile(r"(?<=://)[^/\s'\"]+@")
 _QUOTED_LENGTH: Final = 120
 
 
+class MapKey(str):
+    """A key that the user chose, such as a label's; it equals the text."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing that the API server would refuse."""
@@ -35,10 +41,10 @@ class Problem:
 
 
 def format_path(path: Path) -> str:
-    """`spec.runtime.env[0].name`; a key that is no plain word stands in brackets, as Kubernetes writes it."""
+    """`spec.runtime.env[0].name`; a key that the user chose stands in brackets, as Kubernetes writes it."""
     text = ""
     for step in path:
-        if isinstance(step, int) or not _PLAIN_KEY.match(step):
+        if isinstance(step, int | MapKey) or not _PLAIN_KEY.match(step):
             text += f"[{step}]"
         else:
             text += f".{step}" if text else step

@@ -6,7 +6,7 @@ not checked: whether a Secret exists, whether the operator allows the artifact's
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,7 +15,7 @@ from typing import Any, Final
 from slipway.cel import check_rules
 from slipway.manifest import Document, ManifestSyntaxError, read_documents
 from slipway.metadata import check_metadata, check_type, concerns_us
-from slipway.problem import Path, Problem, quote
+from slipway.problem import MapKey, Path, Problem, quote
 from slipway.structural import Schema, check_structure, fill_defaults, prune
 from slipway_operator.api.v1alpha1 import KIND, ModelDeploymentSpec
 from slipway_operator.tools.crdgen import build_crd
@@ -101,7 +101,23 @@ def find_problems(value: Any) -> list[Problem]:
     broken |= {problem.path for problem in structural}
     metadata = value.get("metadata")
     subject["metadata"] = {"name": _object_name(metadata)} if isinstance(metadata, dict) else {}
-    return problems + structural + list(check_rules(schema, subject, broken))
+    problems += [*structural, *check_rules(schema, subject, broken)]
+    return [Problem(_mark_map_keys(schema, problem.path), problem.text) for problem in problems]
+
+
+def _mark_map_keys(schema: Schema, path: Path) -> Path:
+    """The schema alone tells a field from a key that the user chose."""
+    marked: list[str | int] = []
+    for step in path:
+        known = schema.get("properties", {})
+        further = schema.get("additionalProperties")
+        if isinstance(step, str) and step not in known and isinstance(further, Mapping):
+            marked.append(MapKey(step))
+            schema = further
+        else:
+            marked.append(step)
+            schema = schema.get("items", {}) if isinstance(step, int) else known.get(step, {})
+    return tuple(marked)
 
 
 def _object_name(metadata: dict[str, Any]) -> str:
