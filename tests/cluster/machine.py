@@ -56,9 +56,9 @@ def check() -> None:
         raise RequirementError("a node needs, and this machine lacks:\n" + "\n".join(f"  - {lack}" for lack in lacks))
 
 
-def remember_settings(directory: Path | None = None) -> None:
+def remember_settings() -> None:
     """Note the kernel's settings before the first kubelet changes them."""
-    path = _memory(directory)
+    path = _memory()
     with allocation_lock():
         if _remembered(path) is None:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -67,8 +67,8 @@ def remember_settings(directory: Path | None = None) -> None:
 
 
 def restore_settings(leaving: ClusterState) -> None:
-    """The last cluster with a node puts them back."""
-    path = _memory(None)
+    """The last cluster with a node puts them back, and takes the kubelets' common socket with it."""
+    path = _memory()
     with allocation_lock():
         others = [s for s in load_all() if s.mode is Mode.NODE and s.directory != leaving.directory and s.processes]
         if others:
@@ -76,6 +76,7 @@ def restore_settings(leaving: ClusterState) -> None:
         for name, value in (_remembered(path) or {}).items():
             (Path("/proc/sys") / name).write_text(value, encoding="ascii")
         path.unlink(missing_ok=True)
+        (_DEVICE_PLUGINS / "kubelet.sock").unlink(missing_ok=True)
 
 
 def unmount_below(directory: Path) -> None:
@@ -97,9 +98,12 @@ def remove_traces(state: ClusterState) -> None:
     for link in _entries(_LOG_LINKS):
         if link.is_symlink() and link.readlink().is_relative_to(state.directory):
             link.unlink()
+    prefix = f"slipway-{state.tag}-"
     for result in _entries(_CNI_RESULTS):
-        if result.name.startswith(f"slipway-{state.tag}-"):
+        if result.name.startswith(prefix):
+            sandbox = result.name.removeprefix(prefix).removesuffix("-eth0")
             result.unlink(missing_ok=True)
+            (_CNI_RESULTS / f"cni-loopback-{sandbox}-lo").unlink(missing_ok=True)
 
 
 def _lacking_module(module: str, present: Callable[[], bool], what: str) -> list[str]:
@@ -132,8 +136,8 @@ def _foreign_kubelets() -> list[int]:
     return found
 
 
-def _memory(directory: Path | None) -> Path:
-    return (directory or clusters_directory()) / ".kernel-settings.json"
+def _memory() -> Path:
+    return clusters_directory() / ".kernel-settings.json"
 
 
 def _remembered(path: Path) -> Mapping[str, str] | None:

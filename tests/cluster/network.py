@@ -15,7 +15,7 @@ from typing import Final
 
 from tests.cluster import process
 from tests.cluster.command import run
-from tests.cluster.errors import ClusterError
+from tests.cluster.errors import ClusterError, RequirementError
 from tests.cluster.state import ClusterState
 from tests.cluster.topology import Node, nodes
 
@@ -64,7 +64,7 @@ def _create_node(node: Node) -> None:
         run("ip", "netns", "add", node.netns)
         run("ip", "link", "add", node.veth, "type", "veth", "peer", "name", "eth0", "netns", node.netns)
     except ClusterError as error:
-        raise ClusterError(
+        raise RequirementError(
             f"{error}\nA node needs network namespaces and veth pairs: root with all capabilities "
             "(in a container: --privileged) on a kernel with CONFIG_NET_NS and CONFIG_VETH."
         ) from error
@@ -103,7 +103,7 @@ def _masquerade(node: Node, state: ClusterState) -> None:
         run(*process.netns_prefix(node.netns), "iptables", "-w", "-t", "nat", "-A", "POSTROUTING", *rule,
             "-j", "MASQUERADE")  # fmt: skip
     except ClusterError as error:
-        raise ClusterError(
+        raise RequirementError(
             f"{error}\nkube-proxy needs iptables with address translation: a kernel with nf_tables or ip_tables, "
             "nf_nat, xt_comment and xt_MASQUERADE; try `modprobe -a nf_nat xt_comment xt_MASQUERADE`."
         ) from error
