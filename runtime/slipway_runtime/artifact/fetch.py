@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -69,7 +70,7 @@ def fetch_artifact(
             return Fetched(path, config.digest, path.stat().st_size, 0)
     source = open_source(config, environment)
     log.info("Fetching %s", redact_uri(config.uri))
-    with cache.begin() as partial:
+    with closing(source), cache.begin() as partial:
         _Download(source, partial, config.digest is not None, policy or RetryPolicy(), progress).run()
         check_digest(config.digest, partial.digest, redact_uri(config.uri))
         return Fetched(partial.place(), partial.digest, partial.size_bytes, partial.size_bytes)

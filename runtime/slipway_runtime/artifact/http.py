@@ -49,12 +49,15 @@ class HttpSource:
             if response.status not in _REDIRECTS:
                 return self._accept(response, uri, offset)
             location = response.headers.get("Location", "")
-            response.release_conn()
+            response.close()
             uri = _follow(uri, location)
         raise ArtifactError(
             FailureReason.ARTIFACT_UNREACHABLE,
             f"{redact_uri(self._uri)} redirects more than {_REDIRECT_LIMIT} times. Name the final URI.",
         )
+
+    def close(self) -> None:
+        self._pool.clear()
 
     def _request(self, uri: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         sent = dict(headers)

@@ -66,6 +66,9 @@ class S3Source:
         meta = result.meta
         return Opened(self._chunks(stream), begins, int(meta["size"]), meta.get("e_tag"), lambda: None)
 
+    def close(self) -> None:
+        self._runner.close()
+
     def _chunks(self, stream: Any) -> Iterator[bytes]:
         iterator = aiter(stream)
         end = object()

@@ -52,3 +52,5 @@ class Source(Protocol):
 
     def open(self, offset: int, etag: str | None) -> Opened:
         """`offset` > 0 only with the etag of the earlier attempt, or with None when a digest will tell."""
+
+    def close(self) -> None: ...
