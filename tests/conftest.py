@@ -2,4 +2,10 @@
 
 from __future__ import annotations
 
+from hypothesis import settings
+
 pytest_plugins = ["tests.tiers", "tests.fixtures.clusters"]
+
+# No deadline per example: a busy machine is slow now and then, and no promise is about that.
+settings.register_profile("slipway", deadline=None)
+settings.load_profile("slipway")

@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,23 +21,21 @@ from tests.cluster.lifecycle import Cluster
 from tests.cluster.state import ClusterState, load
 from tests.fixtures.objects import Objects
 
-pytestmark = pytest.mark.api
+pytestmark = [pytest.mark.api, pytest.mark.timeout(300)]
 
 REPOSITORY = Path(__file__).parents[2]
-UP_OWNED = "import sys; from tests.cluster.lifecycle import Cluster; Cluster.up(sys.argv[1], owned=True)"
-DIE = "; import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def local(control_plane: Cluster) -> ClusterState:
     if control_plane.state is None:
         pytest.skip("KUBECONFIG is set: these tests are about the cluster that the tool itself starts; unset it.")
     return control_plane.state
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def other_name(local: ClusterState) -> Iterator[str]:
-    """A second cluster's name; it is taken down after the test, whatever became of it."""
+    """A second cluster's name; the tests leave it as they like, and it is taken down after the last."""
     name = f"other-{os.getpid()}"
     yield name
     lifecycle.down(name)
@@ -91,13 +90,29 @@ def test_etcd_refuses_whoever_has_only_a_client_certificate_of_the_cluster(local
         secured.recv(100)
 
 
-def test_two_clusters_run_side_by_side_and_down_leaves_nothing(local: ClusterState, other_name: str) -> None:
+def test_objects_stay_apart_when_two_clusters_run_side_by_side(local: ClusterState, other_name: str) -> None:
     other = Cluster.up(other_name, owned=True)
     assert other.state is not None
     assert not set(other.state.ports.values()) & set(local.ports.values())
     other.kubectl("create", "namespace", "only-here")
     assert parts.api_status(local, "/api/v1/namespaces/only-here") == 404
+    assert parts.api_status(other.state, "/api/v1/namespaces/only-here") == 200
 
+
+def test_up_makes_the_cluster_anew_when_a_part_of_it_died(local: ClusterState, other_name: str) -> None:
+    first = Cluster.up(other_name, owned=True).state
+    assert first is not None
+    broken = first.processes["kube-apiserver"].identity
+    os.kill(broken.pid, signal.SIGKILL)
+    process.end(broken, 5)
+    second = Cluster.up(other_name, owned=True)
+    assert second.kubectl("get", "--raw", "/readyz") == "ok"
+    assert not any(process.is_alive(record.identity) for record in first.processes.values())
+
+
+def test_down_leaves_no_process_no_port_and_no_folder(local: ClusterState, other_name: str) -> None:
+    other = Cluster.up(other_name, owned=True)
+    assert other.state is not None
     records = list(other.state.processes.values())
     assert len(records) == 3
     other.down()
@@ -105,6 +120,23 @@ def test_two_clusters_run_side_by_side_and_down_leaves_nothing(local: ClusterSta
     assert process.strays(other.directory) == []
     assert [port for port in other.state.ports.values() if _is_listening(port)] == []
     assert not other.directory.exists()
+    assert parts.api_status(local, "/readyz") == 200
+
+
+def test_leftovers_of_a_killed_run_are_cleaned_by_the_next_and_nothing_else(local: ClusterState) -> None:
+    name = f"killed-{os.getpid()}"
+    command = [sys.executable, "-m", "tests.cluster"]
+    with subprocess.Popen([*command, "up", "--name", name], cwd=REPOSITORY) as run:
+        while (left := load(name)) is None or "kube-apiserver" not in left.processes:
+            assert run.poll() is None
+            time.sleep(0.05)
+        run.kill()
+    assert all(process.is_alive(record.identity) for record in left.processes.values())
+
+    answer = subprocess.run([*command, "down", "--name", "another"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert answer.stdout == f"Stopped: {name}\n", answer.stderr
+    assert not any(process.is_alive(record.identity) for record in left.processes.values())
+    assert not left.directory.exists()
     assert parts.api_status(local, "/readyz") == 200
 
 
@@ -120,34 +152,6 @@ def test_up_refuses_another_shape_when_the_cluster_runs(local: ClusterState) -> 
     assert answer.returncode == 2
     assert f"down --name {local.name}" in answer.stderr
     assert "Traceback" not in answer.stderr
-
-
-def test_leftovers_of_a_killed_run_are_cleaned_by_the_next_and_nothing_else(
-    local: ClusterState, other_name: str
-) -> None:
-    killed = subprocess.run([sys.executable, "-c", UP_OWNED + DIE, other_name], cwd=REPOSITORY)
-    assert killed.returncode == -signal.SIGKILL
-    left = load(other_name)
-    assert left is not None
-    assert all(process.is_alive(record.identity) for record in left.processes.values())
-
-    command = [sys.executable, "-m", "tests.cluster", "down", "--name", "another"]
-    answer = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    assert answer.stdout == f"Stopped: {other_name}\n"
-    assert not any(process.is_alive(record.identity) for record in left.processes.values())
-    assert not left.directory.exists()
-    assert parts.api_status(local, "/readyz") == 200
-
-
-def test_up_makes_the_cluster_anew_when_a_part_of_it_died(local: ClusterState, other_name: str) -> None:
-    first = Cluster.up(other_name, owned=True)
-    assert first.state is not None
-    broken = first.state.processes["kube-apiserver"].identity
-    os.kill(broken.pid, signal.SIGKILL)
-    process.end(broken, 5)
-    second = Cluster.up(other_name, owned=True)
-    assert second.kubectl("get", "--raw", "/readyz") == "ok"
-    assert not any(process.is_alive(record.identity) for record in first.state.processes.values())
 
 
 def _is_listening(port: int) -> bool:

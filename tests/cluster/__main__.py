@@ -97,9 +97,8 @@ def load_image(image: str, name: str) -> None:
     """Push a local image into the cluster's registry; prints the reference under which Pods pull it."""
     from tests.cluster import loading
 
-    state = Cluster.find(name).state
-    assert state is not None
-    click.echo(loading.load_image(state, image))
+    cluster = Cluster.external() if os.environ.get("KUBECONFIG") else Cluster.find(name)
+    click.echo(loading.load_image(cluster, image))
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

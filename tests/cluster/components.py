@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Final
 
 from tests.cluster import gobuild
-from tests.cluster.download import DownloadFailedError, download
 from tests.cluster.errors import ClusterError
 from tests.cluster.progress import Progress, progress
 from tests.cluster.state import cache_directory, file_lock
@@ -43,7 +42,9 @@ def ensure(name: str) -> Path:
 def ensure_all(names: Iterable[str]) -> dict[str, Path]:
     """Programs by name; what is missing is fetched and built together, which is quicker than one by one."""
     wanted = [_component(name) for name in dict.fromkeys(names)]
-    found = {component.name: path for component in wanted if (path := _at_hand(component))}
+    with ThreadPoolExecutor() as lanes:  # checksums of a hundred megabytes each
+        paths = list(lanes.map(_at_hand, wanted))
+    found = {component.name: path for component, path in zip(wanted, paths, strict=True) if path is not None}
     missing = [component for component in wanted if component.name not in found]
     if not missing:
         return found
@@ -184,6 +185,7 @@ def _fill_cache(missing: Sequence[Component], shown: Progress) -> None:
 
 def _download_all(components: Sequence[Component], directory: Path, shown: Progress) -> dict[str, str]:
     """Fill the cache with what can be downloaded; why not for the rest, by name."""
+    from tests.cluster.download import DownloadFailedError, download  # an HTTP client takes long to import
 
     def attempt(component: Component) -> str | None:
         shown.stage(component.name, "downloading")

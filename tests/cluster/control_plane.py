@@ -22,8 +22,8 @@ PORT_NAMES: Final = ("apiserver", "etcd-client", "etcd-peer", "kube-controller-m
 USUAL_PORTS: Final = dict(zip(PORT_NAMES, (6443, 2379, 2380, 10257, 10259), strict=True))
 
 SERVICE_ACCOUNT_ISSUER: Final = "https://kubernetes.default.svc.cluster.local"
-ETCD_SECONDS: Final = 30.0
-READY_SECONDS: Final = 90.0
+# Ample, for a machine that does much else; a process that ends is noticed at once.
+READY_SECONDS: Final = 180.0
 
 
 def start(state: ClusterState) -> None:

@@ -174,7 +174,7 @@ def wait_until(
     what: str,
     needs: Sequence[str],
     timeout_seconds: float,
-    interval_seconds: float = 0.1,
+    interval_seconds: float = 0.2,
 ) -> None:
     """Poll `ready`; the processes in `needs` must stay alive meanwhile, and the first one is blamed for a time-out."""
     deadline = time.monotonic() + timeout_seconds
