@@ -24,6 +24,8 @@ REPOSITORY: Final = Path(__file__).parents[2]
 CHART: Final = REPOSITORY / "charts" / "slipway"
 GOLDEN: Final = Path(__file__).parent / "golden" / "chart.yaml"
 
+LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 Document = dict[str, Any]
 Helm = Callable[..., str]
 
@@ -58,7 +60,7 @@ def helm(program: str, tmp_path: Path) -> Helm:
 
 def render(helm: Helm, *, release: str = "slipway", **values: Any) -> list[Document]:
     text = helm("template", release, str(CHART), "--namespace", "slipway-system", values=values)
-    return [document for document in yaml.safe_load_all(text) if document]
+    return [document for document in yaml.load_all(text, LOADER) if document]
 
 
 def of_kind(documents: list[Document], kind: str) -> list[Document]:

@@ -39,7 +39,7 @@ Installs the operator that turns `ModelDeployment` objects into served models, a
 
     helm install slipway charts/slipway --namespace slipway-system --create-namespace
 
-Needs Kubernetes 1.29 or newer, helm 3.8 or newer, and nothing else in the cluster.
+Needs Kubernetes 1.29 or newer, helm 3.17 or newer, and nothing else in the cluster.
 
 ## Values
 
