@@ -49,7 +49,7 @@ def test_what_is_installed_is_not_missing() -> None:
 
 @debian
 def test_command_is_named_when_root_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(RequirementError, match=r"sudo apt-get install -y .* slipway-no-such-package"):
         packages.ensure(["dpkg", "slipway-no-such-package"])
 

@@ -87,7 +87,7 @@ def test_second_holder_is_told_who_holds_the_lock() -> None:
 def test_lock_is_free_again_when_its_holder_died() -> None:
     lock = cluster_directory("trial").with_suffix(".lock")
     lock.parent.mkdir(parents=True)
-    command = ["flock", "--close", lock, "sh", "-c", "echo held; exec sleep 1"]
+    command = ["flock", "--close", str(lock), "sh", "-c", "echo held; exec sleep 1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
