@@ -329,18 +329,17 @@ def _condition_path(condition: ConditionType, field: str) -> str:
     return f'.status.conditions[?(@.type=="{condition}")].{field}'
 
 
-PRINTER_COLUMNS: Final[list[dict[str, Any]]] = [
-    {"name": "Ready", "type": "string", "jsonPath": _condition_path(ConditionType.READY, "status")},
-    {"name": "Replicas", "type": "string", "jsonPath": ".status.replicaSummary"},
-    {"name": "URL", "type": "string", "jsonPath": ".status.url"},
-    {"name": "GPU", "type": "integer", "jsonPath": ".spec.resources.gpu.count"},
-    {"name": "Reason", "type": "string", "jsonPath": _condition_path(ConditionType.READY, "reason")},
-    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
-    {
-        "name": "Message",
-        "type": "string",
-        "jsonPath": _condition_path(ConditionType.READY, "message"),
-        "priority": 1,
-    },
+def _column(name: str, kind: str, path: str, description: str, **more: int) -> dict[str, Any]:
+    return {"name": name, "type": kind, "description": description, "jsonPath": path, **more}
+
+
+PRINTER_COLUMNS: Final = [
+    _column("Ready", "string", _condition_path(ConditionType.READY, "status"), "Whether this generation serves."),
+    _column("Replicas", "string", ".status.replicaSummary", "Ready pods of this generation and the number asked for."),
+    _column("URL", "string", ".status.url", "Where the model is reached from outside."),
+    _column("GPU", "integer", ".spec.resources.gpu.count", "GPUs per pod."),
+    _column("Reason", "string", _condition_path(ConditionType.READY, "reason"), "Why it is ready or not."),
+    _column("Age", "date", ".metadata.creationTimestamp", "Time since it was made."),
+    _column("Message", "string", _condition_path(ConditionType.READY, "message"), "The reason in words.", priority=1),
 ]
 """Columns of `kubectl get`; those of priority 1 appear with `-o wide`."""
