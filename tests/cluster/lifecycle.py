@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from tests.cluster import components, control_plane, machine, ports, process
+from tests.cluster import components, control_plane, node, ports, process
 from tests.cluster.errors import ClusterError
 from tests.cluster.state import (
     STATE_FILE,
@@ -213,8 +213,6 @@ def down(name: str) -> bool:
 def take_down(state: ClusterState) -> None:
     """Stop every process, then delete the folder. The caller holds the cluster's lock."""
     if state.mode is Mode.NODE:
-        from tests.cluster import node  # only this mode needs it, and it imports this package's other half
-
         node.take_down(state)
     process.stop_all(state)
     _delete_folder(state.directory)
@@ -232,7 +230,7 @@ def _refuse_other_shape(state: ClusterState, mode: Mode, nodes: int, gpus: int) 
 
 def _create(name: str, mode: Mode, nodes: int, gpus: int) -> ClusterState:
     if mode is Mode.NODE:
-        machine.check()  # before minutes go into compiling what could not run here
+        node.prepare()  # before minutes go into compiling what could not run here
     components.ensure_all(components.NODE if mode is Mode.NODE else components.CONTROL_PLANE)
     owner = process.identify(os.getpid())
     state = ClusterState(
@@ -262,8 +260,6 @@ def _allocate(state: ClusterState) -> None:
 def _bring_up(state: ClusterState, *, owned: bool) -> None:
     try:
         if state.mode is Mode.NODE:
-            from tests.cluster import node
-
             node.bring_up(state)
         else:
             control_plane.start(state)
