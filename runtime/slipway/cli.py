@@ -23,7 +23,8 @@ FC = TypeVar("FC", bound="Callable[..., Any] | click.Command")
 
 EXIT_REFUSED: Final = 1
 RUNTIME_IMAGE_VARIABLE: Final = "SLIPWAY_RUNTIME_IMAGE"
-DEFAULT_RUNTIME_IMAGE: Final = f"slipway-runtime:{__version__}"
+DEFAULT_RUNTIME_IMAGE: Final = f"ghcr.io/slipway-dev/runtime:{__version__}"
+"""The chart's own default."""
 
 _MANIFEST = click.Path(exists=True, dir_okay=False, allow_dash=True)
 _PORT = click.IntRange(1, 65535)
@@ -117,8 +118,18 @@ def render(files: tuple[str, ...], runtime_image: str, namespace: str | None) ->
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=_PORT, default=INFERENCE_PORT, show_default=True, help="Port of the inference protocol.")
 @click.option("--admin-port", type=_PORT, default=ADMIN_PORT, show_default=True, help="Port of probes and metrics.")
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of the log."
+)
 def run(
-    files: str, only: str | None, uri: str | None, set_name: str | None, host: str, port: int, admin_port: int
+    files: str,
+    only: str | None,
+    uri: str | None,
+    set_name: str | None,
+    host: str,
+    port: int,
+    admin_port: int,
+    log_format: str,
 ) -> None:
     """Serve a ModelDeployment as a local process, until Ctrl-C.
 
@@ -151,7 +162,7 @@ def run(
         config = config.model_copy(update={"artifact": artifact})
     for difference in describe_differences(model.spec, config.artifact.uri, os.environ):
         _say(difference)
-    launch = Launch(config, run_environment(model.spec, os.environ), host, port, admin_port)
+    launch = Launch(config, run_environment(model.spec, os.environ), host, port, admin_port, log_format)
     _say(f"serving {config.name} from {redact_uri(config.artifact.uri)} on {launch.url}, Swagger at {launch.url}/docs")
     sys.exit(serve(launch, _say))
 

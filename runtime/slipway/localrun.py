@@ -42,6 +42,7 @@ class Launch:
     host: str
     port: int
     admin_port: int
+    log_format: str = "text"
 
     @property
     def url(self) -> str:
@@ -71,7 +72,7 @@ def serve(launch: Launch, say: Say) -> int:
             code = child.wait()
             waiter.join()
         if code != 0:
-            say(_describe_end(code, message_path, child.killed))
+            say(describe_end(code, message_path, child.killed))
         return code if code >= 0 else 128 - code
 
 
@@ -88,6 +89,8 @@ def _command(launch: Launch, config_path: Path) -> list[str]:
         str(launch.port),
         "--admin-port",
         str(launch.admin_port),
+        "--log-format",
+        launch.log_format,
     ]
 
 
@@ -178,7 +181,7 @@ def example_command(model_url: str, metadata: Mapping[str, Any]) -> str:
     return f"curl -s {shlex.quote(f'{model_url}/infer')} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
 
 
-def _describe_end(code: int, message_path: Path, killed: bool) -> str:
+def describe_end(code: int, message_path: Path, killed: bool) -> str:
     if killed:
         return "stopped at once; requests in flight were dropped."
     message = TerminationMessage.decode(message_path.read_text()) if message_path.exists() else None
