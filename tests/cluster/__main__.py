@@ -29,7 +29,7 @@ class Commands(click.Group):
             ctx.exit(2)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def main() -> None:
     """Real Kubernetes clusters on this machine, without Docker.
 
@@ -68,7 +68,8 @@ def up(mode: str, name: str, nodes: int, gpus: int) -> None:
 def down(name: str, everything: bool) -> None:
     """Stop a cluster and delete its state; also clean up what killed runs left behind."""
     cleaned = lifecycle.clean_abandoned()
-    names = [state.name for state in load_all()] if everything else [name]
+    failed = [path.stem for path in clusters_directory().glob("*.failed")]
+    names = [*(state.name for state in load_all()), *failed] if everything else [name]
     stopped = [*cleaned, *(each for each in names if lifecycle.down(each))]
     click.echo(f"Stopped: {', '.join(stopped)}" if stopped else "Nothing was running.")
 
@@ -76,6 +77,8 @@ def down(name: str, everything: bool) -> None:
 @main.command()
 def status() -> None:
     """Show what runs, where its logs are and how to talk to it."""
+    if os.environ.get("KUBECONFIG"):
+        click.echo(f"KUBECONFIG={os.environ['KUBECONFIG']}: `up`, the tests and the demo use that cluster.\n")
     states = load_all()
     click.echo("\n\n".join(map(_describe, states)) if states else f"No cluster in {clusters_directory()}.")
 
@@ -102,7 +105,7 @@ def load_image(image: str, name: str) -> None:
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
-@click.argument("program", type=click.Choice(sorted(COMPONENTS)))
+@click.argument("program", metavar="PROGRAM", type=click.Choice(sorted(COMPONENTS)))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def tool(program: str, arguments: tuple[str, ...]) -> None:
     """Run one of the pinned programs (helm, kubectl, …); it is fetched or built first where it is missing."""
@@ -111,10 +114,10 @@ def tool(program: str, arguments: tuple[str, ...]) -> None:
 
 
 def _describe(state: ClusterState) -> str:
-    if lifecycle.is_up(state):
-        condition = "up"
-    elif lifecycle.is_abandoned(state):
+    if lifecycle.is_abandoned(state):
         condition = "abandoned by a killed run; the next `up` or `down` cleans it"
+    elif lifecycle.is_up(state):
+        condition = f"up, belongs to pid {state.owner.pid}" if state.owner else "up"
     else:
         condition = "broken; `up` makes it anew" if state.ready else "being brought up"
     facts = {

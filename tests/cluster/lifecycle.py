@@ -13,6 +13,7 @@ from typing import Final, Self
 
 from tests.cluster import components, control_plane, node, ports, process
 from tests.cluster.errors import ClusterError
+from tests.cluster.machine import mounts_below
 from tests.cluster.state import (
     STATE_FILE,
     ClusterState,
@@ -121,7 +122,7 @@ class Cluster:
             found["SLIPWAY_REGISTRY"] = self.registry
         if self.state is not None:
             ranges = (self.state.api_host, self.state.address_range, os.environ.get("NO_PROXY"))
-            found["NO_PROXY"] = ",".join(item for item in ranges if item)
+            found["NO_PROXY"] = found["no_proxy"] = ",".join(item for item in ranges if item)
         return found
 
     def down(self) -> None:
@@ -132,6 +133,8 @@ class Cluster:
     def kubectl(self, *arguments: str, stdin: str | None = None, timeout_seconds: float = KUBECTL_SECONDS) -> str:
         """Standard output; a refusal is raised with what kubectl said."""
         command = [str(components.ensure("kubectl")), *arguments]
+        if self.state is not None:
+            command.insert(1, f"--cache-dir={self.directory / 'kubectl'}")
         environment = {**os.environ, **self.environment}
         try:
             answer = subprocess.run(
@@ -203,6 +206,7 @@ def clean_abandoned() -> list[str]:
 def down(name: str) -> bool:
     """False when there is no such cluster."""
     with cluster_lock(name):
+        shutil.rmtree(kept_logs(name), ignore_errors=True)
         state = load(name)
         if state is None:
             return False
@@ -286,8 +290,13 @@ def _link_tools(state: ClusterState) -> None:
             link.symlink_to(program)
 
 
+def kept_logs(name: str) -> Path:
+    """Where the logs of an `up` that failed lie until the next `down`."""
+    return cluster_directory(name).with_suffix(".failed")
+
+
 def _keep_logs(state: ClusterState) -> Path:
-    kept = state.directory.with_name(f"{state.name}.failed")
+    kept = kept_logs(state.name)
     shutil.rmtree(kept, ignore_errors=True)
     if state.logs.exists():
         shutil.copytree(state.logs, kept)
@@ -296,8 +305,7 @@ def _keep_logs(state: ClusterState) -> Path:
 
 def _delete_folder(directory: Path) -> None:
     """The state file goes last, so that a deletion that was interrupted is taken up again."""
-    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    below = [point for line in mounts if (point := line.split()[4]).startswith(f"{directory}/")]
+    below = mounts_below(directory, Path("/proc/self/mountinfo").read_text(encoding="utf-8"))
     if below:
         raise ClusterError(f"{directory}: not deleted, because {below[0]} is still mounted in it. Unmount it first.")
     for entry in directory.iterdir():
