@@ -87,7 +87,7 @@ def test_the_default_rendering_is_the_golden_one(helm: Helm) -> None:
     assert text == GOLDEN.read_text(), f"if the change is wanted, write this to {GOLDEN}:\n{text}"
 
 
-def test_versions_of_chart_operator_and_runtime_are_one() -> None:
+def test_the_version_of_the_chart_is_the_operators() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["version"] == chart["appVersion"] == slipway_operator.__version__
 
