@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import sysconfig
@@ -52,8 +53,9 @@ def apply(state: ClusterState, manifest: str) -> None:
 
 
 def kubectl(state: ClusterState, *arguments: str, stdin: str | None = None) -> str:
-    cache = state.directory / "kubectl"
-    return run(ensure("kubectl"), f"--kubeconfig={state.kubeconfig}", f"--cache-dir={cache}", *arguments, stdin=stdin)
+    flags = [f"--kubeconfig={state.kubeconfig}", f"--cache-dir={state.directory / 'kubectl'}"]
+    environment = {**os.environ, "NO_PROXY": state.api_host}  # a proxy knows no address of the cluster
+    return run(ensure("kubectl"), *flags, *arguments, stdin=stdin, env=environment)
 
 
 def dns_service(state: ClusterState, node: Node) -> dict[str, Any]:
@@ -111,13 +113,14 @@ def traefik_configuration(state: ClusterState, node: Node, token: Path) -> dict[
             "websecure": {"address": f"{node.address}:{_HTTPS_PORT}", "http": {"tls": {}}},
         },
         "providers": {
+            "providersThrottleDuration": "100ms",  # 2 s unless told; tests wait for each route
             "kubernetesIngress": {
                 "endpoint": state.server,
                 "certAuthFilePath": str(state.pki / "ca.crt"),
                 "token": str(token),
                 "ingressClass": "traefik",
                 "ingressEndpoint": {"ip": str(node.address)},
-            }
+            },
         },
     }
 

@@ -41,7 +41,8 @@ def load_image(cluster: Target, image: str) -> str:
         )
     program = _holder(image)
     target = cluster_reference(cluster.registry, image)
-    digest = _push_docker(image, target) if program == "docker" else _push(program, image, target)
+    push = _push_docker if program == "docker" else _push
+    digest = push(program, image, target)
     return f"{_split_tag(target)[0]}@{digest}"
 
 
@@ -75,26 +76,31 @@ def _push(program: str, image: str, target: str) -> str:
         digest_file = Path(scratch, "digest")
         run(
             program, "push", "--quiet", "--tls-verify=false", f"--digestfile={digest_file}", image, f"docker://{target}",
-            env=_environment(), timeout_seconds=PUSH_SECONDS,
+            env=_environment(target), timeout_seconds=PUSH_SECONDS,
         )  # fmt: skip
         return digest_file.read_text(encoding="ascii").strip()
 
 
-def _push_docker(image: str, target: str) -> str:
+def _push_docker(docker: str, image: str, target: str) -> str:
     """docker itself pushes over plain HTTP to no address but the machine's own, so buildah does it where it can."""
     if shutil.which("buildah"):
         with tempfile.TemporaryDirectory() as scratch:
             archive = Path(scratch, "image.tar")
-            run("docker", "save", "--output", archive, image, timeout_seconds=PUSH_SECONDS)
+            run(docker, "save", "--output", archive, image, timeout_seconds=PUSH_SECONDS)
             copied = run("buildah", "pull", "--quiet", f"docker-archive:{archive}", env=_environment()).strip()
             return _push("buildah", copied, target)
-    run("docker", "tag", image, target)
-    run("docker", "push", "--quiet", target, timeout_seconds=PUSH_SECONDS)
+    run(docker, "tag", image, target)
+    run(docker, "push", "--quiet", target, timeout_seconds=PUSH_SECONDS)
     name = _split_tag(target)[0]
-    digests = run("docker", "image", "inspect", "--format", '{{join .RepoDigests "\\n"}}', target).splitlines()
+    digests = run(docker, "image", "inspect", "--format", '{{join .RepoDigests "\\n"}}', target).splitlines()
     return next(digest for digest in digests if digest.startswith(f"{name}@")).partition("@")[2]
 
 
-def _environment() -> dict[str, str]:
-    """Of a machine's root without a user namespace; what is set already is left as it is."""
-    return {"STORAGE_DRIVER": "overlay", "BUILDAH_ISOLATION": "chroot", **os.environ}
+def _environment(target: str = "") -> dict[str, str]:
+    """For root on a machine without user namespaces, where what is set already wins; no proxy comes before `target`."""
+    direct = {name: ",".join(filter(None, (os.environ.get(name), _host(target)))) for name in ("NO_PROXY", "no_proxy")}
+    return {"STORAGE_DRIVER": "overlay", "BUILDAH_ISOLATION": "chroot", **os.environ, **direct}
+
+
+def _host(reference: str) -> str:
+    return reference.partition("/")[0].partition(":")[0]

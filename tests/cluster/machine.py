@@ -6,14 +6,15 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
 from tests.cluster import cgroups, process
 from tests.cluster.command import run
 from tests.cluster.errors import ClusterError, RequirementError
-from tests.cluster.state import ClusterState, Mode, allocation_lock, clusters_directory, load_all
+from tests.cluster.state import ClusterState, file_lock
 
 # Each kubelet has its device plugins' sockets in this one folder, wherever its own folder is, and empties it at start.
 _DEVICE_PLUGINS: Final = Path("/var/lib/kubelet/device-plugins")
@@ -21,6 +22,8 @@ _DEVICE_PLUGINS: Final = Path("/var/lib/kubelet/device-plugins")
 _LOG_LINKS: Final = Path("/var/log/containers")
 # containerd's network library notes every Pod's addresses here.
 _CNI_RESULTS: Final = Path("/var/lib/cni/results")
+# One for the machine, whatever cache its clusters lie in.
+_MEMORY: Final = Path("/run/slipway/kernel-settings.json")
 # What the kubelet sets. Source: setupKernelTunables, k8s.io/kubernetes/pkg/kubelet/cm.
 _TUNABLES: Final = (
     "vm/overcommit_memory",
@@ -32,8 +35,8 @@ _TUNABLES: Final = (
 )
 
 
-def check() -> None:
-    """Raise one error that names everything the machine lacks for a node."""
+def check_user() -> None:
+    """Raise what no installation mends."""
     if sys.platform != "linux":
         raise RequirementError(f"a node needs Linux, this is {sys.platform}; set KUBECONFIG to use another cluster.")
     if os.geteuid() != 0:
@@ -41,6 +44,10 @@ def check() -> None:
             f"a node needs root (network namespaces, mounts, cgroups), this is uid {os.geteuid()}; run it with sudo, "
             "or set KUBECONFIG and SLIPWAY_REGISTRY to use another cluster. The control-plane mode needs no root."
         )
+
+
+def check_kernel() -> None:
+    """Load what can be loaded, and raise one error that names everything still missing. Needs the package kmod."""
     lacks = [
         *_lacking_module("overlay", lambda: "overlay" in _filesystems(), "the overlay file system"),
         *_lacking_module("br_netfilter", Path("/proc/sys/net/bridge").exists, "iptables on bridges"),
@@ -58,24 +65,20 @@ def check() -> None:
 
 def remember_settings() -> None:
     """Note the kernel's settings before the first kubelet changes them."""
-    path = _memory()
-    with allocation_lock():
-        if _remembered(path) is None:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _memory_lock():
+        if _remembered() is None:
             settings = {name: (Path("/proc/sys") / name).read_text(encoding="ascii").strip() for name in _TUNABLES}
-            path.write_text(json.dumps({"boot": _boot_id(), "settings": settings}), encoding="utf-8")
+            _MEMORY.write_text(json.dumps({"boot": _boot_id(), "settings": settings}), encoding="utf-8")
 
 
-def restore_settings(leaving: ClusterState) -> None:
-    """The last cluster with a node puts them back, and takes the kubelets' common socket with it."""
-    path = _memory()
-    with allocation_lock():
-        others = [s for s in load_all() if s.mode is Mode.NODE and s.directory != leaving.directory and s.processes]
-        if others:
+def restore_settings() -> None:
+    """The last kubelet's cluster puts them back, and takes the kubelets' common socket with it."""
+    with _memory_lock():
+        if any(True for _ in _kubelets()):
             return
-        for name, value in (_remembered(path) or {}).items():
+        for name, value in (_remembered() or {}).items():
             (Path("/proc/sys") / name).write_text(value, encoding="ascii")
-        path.unlink(missing_ok=True)
+        _MEMORY.unlink(missing_ok=True)
         (_DEVICE_PLUGINS / "kubelet.sock").unlink(missing_ok=True)
 
 
@@ -122,28 +125,30 @@ def _filesystems() -> set[str]:
 
 def _foreign_kubelets() -> list[int]:
     """Kubelets that this tool has not started."""
-    found: list[int] = []
+    return [pid for pid, environment in _kubelets() if process.MARKER.encode() not in environment]
+
+
+def _kubelets() -> Iterator[tuple[int, bytes]]:
+    """Pid and environment of every kubelet on the machine."""
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
             program = (entry / "cmdline").read_bytes().split(b"\0")[0]
-            marked = process.MARKER.encode() in (entry / "environ").read_bytes()
+            if program.rpartition(b"/")[2] == b"kubelet":
+                yield int(entry.name), (entry / "environ").read_bytes()
         except OSError:  # gone meanwhile
             continue
-        if program.rpartition(b"/")[2] == b"kubelet" and not marked:
-            found.append(int(entry.name))
-    return found
 
 
-def _memory() -> Path:
-    return clusters_directory() / ".kernel-settings.json"
+def _memory_lock() -> AbstractContextManager[None]:
+    return file_lock(_MEMORY.with_suffix(".lock"), what="the note of the kernel's settings")
 
 
-def _remembered(path: Path) -> Mapping[str, str] | None:
+def _remembered() -> Mapping[str, str] | None:
     """None when there is nothing, or when it is of an earlier boot and the kernel has its own values again."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(_MEMORY.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return None
     settings: Mapping[str, str] = document["settings"]

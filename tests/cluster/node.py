@@ -44,10 +44,15 @@ _REGISTER_SECONDS: Final = 60.0
 _READY_SECONDS: Final = 90.0
 
 
+def prepare() -> None:
+    """Install what can be installed and raise what is lacking, before anything takes long or has to be undone."""
+    machine.check_user()
+    packages.ensure(PACKAGES)
+    machine.check_kernel()
+
+
 def bring_up(state: ClusterState) -> None:
     """Returns once Pods can be scheduled, images pulled, names resolved and Ingresses reached."""
-    machine.check()
-    packages.ensure(PACKAGES)
     pause = pause_image.ensure()
     members = nodes(state)
     machine.remember_settings()
@@ -99,7 +104,7 @@ def take_down(state: ClusterState) -> None:
     for node in members:
         cgroups.remove(node.cgroup)
     machine.remove_traces(state)
-    machine.restore_settings(state)
+    machine.restore_settings()
 
 
 def pretend_gpus(state: ClusterState, node: Node, count: int) -> None:
