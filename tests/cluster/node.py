@@ -93,6 +93,7 @@ def take_down(state: ClusterState) -> None:
     members = nodes(state)
     for node in members:
         process.stop(state, node.program("kubelet"))  # it would start again what ends
+        process.stop(state, node.program("containerd"))  # and this would forget where the shims' sockets are
     for node in members:
         cgroups.kill(node.cgroup)
         containerd.end_shims(node)
