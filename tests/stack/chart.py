@@ -36,7 +36,9 @@ def image_values(images: Images) -> list[str]:
 
 def install(cluster: Cluster, images: Images, *flags: str, release: str = RELEASE, namespace: str = NAMESPACE) -> str:
     """Install or upgrade the chart and wait until the operator is ready; returns the chart's notes."""
+    # On a cluster of KUBECONFIG other tiers may have applied the CRD without helm.
+    shared = [] if cluster.state is not None else ["--take-ownership"]
     return helm(
         cluster, "upgrade", "--install", release, CHART, "--namespace", namespace, "--create-namespace",
-        "--wait", "--timeout", "3m", *image_values(images), *flags,
+        "--wait", "--timeout", "3m", *image_values(images), *shared, *flags,
     )  # fmt: skip
