@@ -277,7 +277,7 @@ def second(local: Cluster) -> Iterator[Cluster]:
 def test_a_second_cluster_routes_between_two_nodes_and_leaves_nothing_after_a_crash(
     local: Cluster, second: Cluster, local_image: str, served: Objects, machine_rules: Callable[[], str]
 ) -> None:
-    rules = machine_rules()
+    rules, traces = machine_rules(), shared_traces()
     state = second.state
     assert state is not None
     others = Objects(second, "default")
@@ -299,14 +299,36 @@ def test_a_second_cluster_routes_between_two_nodes_and_leaves_nothing_after_a_cr
     second.down()
 
     assert remains(state) == []
+    assert shared_traces() <= traces
     assert machine_rules() == rules, "the machine's own rules are as they were"
     assert get(cluster_ip(served)) == (200, TEXT), "the first cluster did not notice"
+
+
+@pytest.mark.timeout(300)
+def test_a_cluster_with_running_pods_leaves_nothing_when_it_is_taken_down(local: Cluster, local_image: str) -> None:
+    cluster = Cluster.up(f"pytest-third-{os.getpid()}", mode="node", owned=True)
+    traces = shared_traces()
+    state = cluster.state
+    assert state is not None
+    try:
+        apply_web(Objects(cluster, "default"), load_image(cluster, local_image))
+        assert shared_traces() > traces
+    finally:
+        cluster.down()
+    assert remains(state) == []
+    assert shared_traces() <= traces
 
 
 @pytest.fixture
 def machine_rules() -> Callable[[], str]:
     """The machine's own packet filter, without the counters."""
     return lambda: run("iptables", "-w", "-S") + run("iptables", "-w", "-t", "nat", "-S")
+
+
+def shared_traces() -> set[Path]:
+    """What the programs write into folders that all clusters share."""
+    folders = map(Path, ("/run/containerd/s", "/var/lib/cni/results", "/var/log/containers"))
+    return {entry for folder in folders if folder.is_dir() for entry in folder.iterdir()}
 
 
 def remains(state: ClusterState) -> list[str]:
