@@ -1,6 +1,6 @@
 """Print the Debian mirror that this machine's own apt uses, so that no mirror is written down in the repository.
 
-    python3 .ci/apt_mirror.py           its address; fails with a message where apt knows none
+python3 .ci/apt_mirror.py           its address; fails with a message where apt knows none
 """
 
 from __future__ import annotations
@@ -54,7 +54,11 @@ def find_mirror(one_line: list[str], deb822: list[str]) -> str | None:
 
 def main() -> int:
     apt = Path("/etc/apt")
-    one_line = [path.read_text() for path in [apt / "sources.list", *sorted(apt.glob("sources.list.d/*.list"))] if path.is_file()]
+    one_line = [
+        path.read_text()
+        for path in [apt / "sources.list", *sorted(apt.glob("sources.list.d/*.list"))]
+        if path.is_file()
+    ]
     deb822 = [path.read_text() for path in sorted(apt.glob("sources.list.d/*.sources"))]
     mirror = find_mirror(one_line, deb822)
     if mirror is None:

@@ -79,24 +79,25 @@ def image_pip_conf(settings: Mapping[str, str], ca_path: str | None) -> str:
     if ca_path:
         kept["cert"] = ca_path
     if "find-links" in kept:
-        kept["find-links"] = " ".join(link for link in kept["find-links"].split() if link.startswith(("http:", "https:")))
+        kept["find-links"] = " ".join(
+            link for link in kept["find-links"].split() if link.startswith(("http:", "https:"))
+        )
     lines = [f"{key} = " + "\n    ".join(value.split()) for key, value in kept.items() if value]
     return "\n".join(["[global]", *lines, ""])
 
 
 def main(arguments: list[str]) -> int:
     settings = pip_settings(os.environ, configuration_files(os.environ))
-    match arguments:
-        case ["uv"]:
-            for name, value in uv_environment(settings).items():
-                sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
-        case ["pip-conf", *rest] if not rest or rest[0] == "--ca":
-            sys.stdout.write(image_pip_conf(settings, rest[1] if rest else None))
-        case ["cert"]:
-            sys.stdout.write(settings.get("cert", "") + "\n")
-        case _:
-            sys.stderr.write(__doc__ or "")
-            return 2
+    if arguments == ["uv"]:
+        for name, value in uv_environment(settings).items():
+            sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+    elif arguments == ["cert"]:
+        sys.stdout.write(settings.get("cert", "") + "\n")
+    elif arguments[:1] == ["pip-conf"] and arguments[1:2] in ([], ["--ca"]) and len(arguments) in {1, 3}:
+        sys.stdout.write(image_pip_conf(settings, arguments[2] if arguments[2:] else None))
+    else:
+        sys.stderr.write(__doc__ or "")
+        return 2
     return 0
 
 
