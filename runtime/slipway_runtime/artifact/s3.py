@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -57,7 +57,7 @@ class S3Source:
             if etag:
                 options["if_match"] = etag
         try:
-            result = self._await(obstore.get_async(self._store, self._key, options=cast("GetOptions", options)))
+            result = self._run(lambda: obstore.get_async(self._store, self._key, options=cast("GetOptions", options)))
         except refused.PreconditionError:
             # The object was replaced since the first attempt: begin again with the new one.
             return self.open(0, None)
@@ -73,15 +73,17 @@ class S3Source:
         iterator = aiter(stream)
         end = object()
         while True:
-            chunk = self._await(_next_or(iterator, end))
+            chunk = self._run(lambda: _next_or(iterator, end))
             if chunk is end:
                 return
             yield bytes(chunk)
 
-    def _await(self, work: Awaitable[T]) -> T:
+    def _run(self, begin: Callable[[], Awaitable[T]]) -> T:
+        """`begin` is called inside the loop, where obstore looks for it."""
+
         async def bounded() -> T:
             async with asyncio.timeout(self._stall_seconds):
-                return await work
+                return await begin()
 
         try:
             return self._runner.run(bounded())
@@ -146,6 +148,13 @@ def _open_store(bucket: str, environment: Mapping[str, str], signed: bool, stall
         "region": environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or "us-east-1",
         "skip_signature": not signed,
     }
+    # Given outright, so that the store sees what `environment` says and nothing else.
+    given = {
+        "access_key_id": environment.get("AWS_ACCESS_KEY_ID"),
+        "secret_access_key": environment.get("AWS_SECRET_ACCESS_KEY"),
+        "session_token": environment.get("AWS_SESSION_TOKEN"),
+    }
+    config |= {name: value for name, value in given.items() if value and signed}
     if endpoint:
         config["endpoint"] = endpoint.rstrip("/")
     options: dict[str, Any] = {

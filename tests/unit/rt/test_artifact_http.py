@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.runtime.misbehaving import Connection, Request, ScriptedServer, serve_script
 
 from slipway_runtime.artifact.fetch import Fetched, RetryPolicy, fetch_artifact
 from slipway_runtime.artifact.source import ArtifactError
 from slipway_runtime.contract import ArtifactConfig, FailureReason
+from tests.runtime.misbehaving import Connection, Request, ScriptedServer, serve_script
 
 pytestmark = pytest.mark.unit
 
