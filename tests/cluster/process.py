@@ -68,10 +68,12 @@ def start(
             cwd=cwd or state.directory,
             start_new_session=True,
         )
-    _children[child.pid] = child
     identity = identify(child.pid)
     if identity is None:
-        raise ClusterError(f"cluster {state.name}: {name} ended at once.\n{log_tail(state, name)}")
+        raise ClusterError(
+            f"cluster {state.name}: {name} ended at once with code {child.wait()}.\n{log_tail(state, name)}"
+        )
+    _children[child.pid] = child
     record = ProcessRecord(identity=identity, argv=command, log=log, netns=netns, essential=essential)
     state.processes.pop(name, None)
     state.processes[name] = record
