@@ -30,6 +30,8 @@ class View:
     """Asked for."""
     settled: bool
     """The live Deployment is the one we applied last, and its controller has seen it."""
+    was_ready: bool
+    """So said the last status."""
     pods: int
     """All that the Deployment counts."""
     updated_pods: int
@@ -60,10 +62,11 @@ def judge(view: View) -> dict[ConditionType, Claim]:
 
 
 def is_ready(view: View) -> bool:
+    """Before the controller has seen an apply, ready stays ready: scaling alone takes nothing from those who serve."""
     return (
         view.accepted.status == "True"
         and view.replicas > 0
-        and view.settled
+        and (view.settled or view.was_ready)
         and view.ready_current > 0
         and not view.older_pods_left
     )

@@ -150,6 +150,10 @@ def _view(situation: Situation, diagnosis: Diagnosis) -> View:
         accepted=situation.accepted,
         replicas=situation.replicas,
         settled=situation.settled,
+        was_ready=any(
+            item.get("type") == ConditionType.READY and item.get("status") == "True"
+            for item in situation.previous.get("conditions") or []
+        ),
         pods=deployment.replicas if deployment else 0,
         updated_pods=deployment.updated_replicas if deployment else 0,
         ready_current=situation.ready_current,
