@@ -119,6 +119,21 @@ def test_nothing_of_the_building_machine_stays_in_the_image(references: dict[str
         assert _python(references[name], program) == "[]"
 
 
-def test_image_that_did_not_change_keeps_its_reference(references: dict[str, str]) -> None:
-    again = _images("build", "--target", "operator")
-    assert again.stdout.strip() == f"operator={references['operator']}"
+def test_reference_changes_when_the_code_does_and_only_then(references: dict[str, str], tmp_path: Path) -> None:
+    for name in ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    for name in (".ci", "operator", "runtime"):
+        shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def build() -> str:
+        built = subprocess.run(
+            [tmp_path / ".ci/images", "build", "--target", "operator"], text=True, capture_output=True, cwd=tmp_path
+        )
+        assert built.returncode == 0, built.stderr
+        return built.stdout
+
+    first = build()
+    assert build() == first
+    with (tmp_path / "operator/slipway_operator/names.py").open("a") as source:
+        source.write("\n# changed\n")
+    assert build() != first
