@@ -102,7 +102,7 @@ def report(situation: Situation) -> Report:
         "observedGeneration": situation.model.generation,
         "conditions": merged(claims, previous, generation=situation.model.generation, now=now),
         "replicas": deployment.replicas if deployment else 0,
-        "readyReplicas": deployment.ready_replicas if deployment else 0,
+        "readyReplicas": len(situation.serving),
         "selector": ",".join(f"{name}={value}" for name, value in selector_labels(situation.name).items()),
         "replicaSummary": f"{situation.ready_current}/{situation.replicas}",
         "url": _url(situation.spec, view.addresses),

@@ -1,0 +1,203 @@
+"""The plan: what is written, what is left alone, and that a second look finds nothing to do."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from slipway_operator.cache import Memory, Refusal
+from slipway_operator.plan import plan
+from slipway_operator.records import child_record
+from slipway_operator.resources import ChildRef
+from tests.fixtures.operator import ready
+from tests.unit.op.observations import (
+    KEY,
+    NOW,
+    POLICY,
+    UID,
+    applied,
+    claims,
+    deployed_template,
+    hashes,
+    model,
+    observed,
+    plan_of,
+    pod,
+)
+
+pytestmark = pytest.mark.unit
+
+DEPLOYMENT = ChildRef("Deployment", "digits")
+SERVICE = ChildRef("Service", "digits")
+
+
+def test_the_deployment_is_applied_last() -> None:
+    planned = plan_of(model(replicas=2, exposure={"ingress": {}}))
+    assert [item.ref.kind for item in planned.applies] == [
+        "ConfigMap",
+        "ServiceAccount",
+        "Service",
+        "PodDisruptionBudget",
+        "Ingress",
+        "Deployment",
+    ]
+    assert claims(planned)["Accepted"] == ("Unknown", "Reconciling")
+
+
+def test_a_second_look_finds_nothing_to_do() -> None:
+    first = plan_of(model())
+    children = applied(first)
+    pods = [pod(ready(), template=deployed_template(children))]
+    second = plan_of(model(), children, pods)
+    assert (second.applies, second.deletes, second.requeue_after) == ([], [], None)
+    assert claims(second)["Ready"] == ("True", "PredictionsAnswered")
+    third = plan_of(model(), children, pods, Memory(UID, status=second.status))
+    assert third.status == second.status
+    assert third.notes == []
+
+
+def test_every_condition_is_there_from_the_first_look_on() -> None:
+    planned = plan_of(model(generation=4))
+    assert list(claims(planned)) == ["Ready", "Available", "Progressing", "Accepted", "RouteReady"]
+    assert planned.status["observedGeneration"] == 4
+    assert all(item["observedGeneration"] == 4 for item in planned.status["conditions"])
+
+
+def test_a_value_that_a_webhook_rewrites_is_not_fought_over() -> None:
+    children = applied(plan_of(model()))
+    body = children[DEPLOYMENT].body
+    body["spec"]["template"]["spec"]["containers"][0]["image"] = "mirror.example.com/runtime:1"
+    children[DEPLOYMENT] = replace(children[DEPLOYMENT], packed_body=json.dumps(body).encode())
+    (again,) = plan_of(model(), children).applies
+    assert again.ref == DEPLOYMENT
+    image = ".spec.template.spec.containers[runtime].image"
+    memory = Memory(UID, status={}, rewritten={DEPLOYMENT: frozenset({(image, "'mirror.example.com/runtime:1'")})})
+    assert plan_of(model(), children, memory=memory).applies == []
+
+
+def test_a_child_is_changed_by_uid_and_made_without_one() -> None:
+    children = applied(plan_of(model()))
+    assert {item.uid for item in plan_of(model()).applies} == {None}
+    changed = plan_of(model(generation=2, traffic={"requestTimeoutSeconds": 60}), children)
+    assert {item.ref.kind: item.uid for item in changed.applies} == {
+        "ConfigMap": "uid-ConfigMap",
+        "Deployment": "uid-Deployment",
+    }
+
+
+def test_nothing_is_touched_while_the_spec_is_not_accepted() -> None:
+    children = applied(plan_of(model()))
+    held = plan_of(model(generation=2, artifact={"uri": "file:///digits.pt"}), children)
+    assert (held.applies, held.deletes) == ([], [])
+    assert claims(held)["Accepted"] == claims(held)["Ready"] == ("False", "SchemeNotAllowed")
+
+
+def test_a_spec_that_cannot_be_read_is_told_by_field() -> None:
+    planned = plan_of(model(replicas=-1))
+    assert claims(planned)["Accepted"] == ("False", "InvalidSpec")
+    accepted = next(item for item in planned.status["conditions"] if item["type"] == "Accepted")
+    assert accepted["message"].startswith("spec.replicas: ")
+    assert planned.applies == []
+
+
+def test_an_object_of_a_stranger_is_never_applied_to() -> None:
+    stranger = child_record("Service", {"metadata": {"name": "digits", "namespace": "vision", "uid": "other"}})
+    planned = plan_of(model(), {SERVICE: stranger})
+    assert planned.applies == []
+    assert claims(planned)["Accepted"] == ("False", "NameConflict")
+    assert planned.requeue_after == 10
+
+
+def test_a_refused_child_waits_its_time_and_holds_up_what_follows() -> None:
+    first = plan_of(model())
+    refusal = Refusal(hashes(first)["Service"], "Service is invalid: spec.ports", 1, retry_at=105.0)
+    waiting = plan_of(model(), memory=Memory(UID, status={}, refusals={SERVICE: refusal}))
+    assert [item.ref.kind for item in waiting.applies] == ["ConfigMap", "ServiceAccount"]
+    assert claims(waiting)["Accepted"] == ("False", "ChildRefused")
+    assert waiting.requeue_after == 5.0
+    due = replace(refusal, retry_at=99.0)
+    assert SERVICE in [
+        item.ref for item in plan_of(model(), memory=Memory(UID, status={}, refusals={SERVICE: due})).applies
+    ]
+
+
+def test_a_child_that_is_being_deleted_is_waited_for() -> None:
+    children = applied(plan_of(model()))
+    children[SERVICE] = replace(children[SERVICE], deleting=True)
+    planned = plan_of(model(), children)
+    assert (planned.applies, planned.deletes) == ([], [])
+
+
+def test_what_is_no_longer_wanted_is_deleted_by_uid() -> None:
+    children = applied(plan_of(model(replicas=2, exposure={"ingress": {}})))
+    planned = plan_of(model(generation=2), children)
+    assert {(item.ref.kind, item.uid) for item in planned.deletes} == {
+        ("PodDisruptionBudget", "uid-PodDisruptionBudget"),
+        ("Ingress", "uid-Ingress"),
+    }
+
+
+def test_it_stays_ready_while_the_controller_has_not_seen_a_scaling() -> None:
+    children = applied(plan_of(model()))
+    pods = [pod(ready(), template=deployed_template(children))]
+    before = plan_of(model(), children, pods)
+    scaled = model(generation=2, replicas=3)
+    apply = plan_of(scaled, children, pods).applies
+    unseen = children | {
+        item.ref: applied(plan_of(scaled, children, pods), observedGeneration=0, replicas=1, updatedReplicas=1)[
+            item.ref
+        ]
+        for item in apply
+    }
+    after = plan(observed(scaled, unseen, pods, Memory(UID, status=before.status)), POLICY)
+    assert claims(after)["Ready"] == ("True", "PredictionsAnswered")
+    assert claims(after)["Progressing"] == ("True", "RollingOut")
+
+
+def test_it_is_not_ready_while_an_older_pod_serves() -> None:
+    children = applied(plan_of(model()))
+    new = pod(ready(), template=deployed_template(children))
+    old = pod(ready(), template="older", name="digits-0")
+    assert claims(plan_of(model(), children, [new, old]))["Ready"] == ("False", "RollingOut")
+    leaving = pod(ready(), template="older", name="digits-0", deleting=True)
+    assert claims(plan_of(model(), children, [new, leaving]))["Ready"] == ("True", "PredictionsAnswered")
+
+
+def test_a_template_put_back_by_us_is_not_ready_until_its_pods_are_replaced() -> None:
+    children = applied(plan_of(model()), replicas=2, updatedReplicas=1)
+    pods = [pod(ready(), template=deployed_template(children))]
+    assert claims(plan_of(model(), children, pods))["Ready"] == ("False", "RollingOut")
+
+
+def test_the_transition_time_moves_only_with_the_status() -> None:
+    children = applied(plan_of(model()))
+    earlier = "2025-12-31T00:00:00Z"
+    status = plan_of(model(), children).status
+    for item in status["conditions"]:
+        item["lastTransitionTime"] = earlier
+    pods = [pod(ready(), template=deployed_template(children))]
+    after = plan_of(model(), children, pods, Memory(UID, status=status)).status
+    moved = {item["type"]: item["lastTransitionTime"] != earlier for item in after["conditions"]}
+    assert moved == {
+        "Ready": True,
+        "Available": True,
+        "Progressing": False,
+        "Accepted": False,
+        "RouteReady": False,
+    }
+    assert NOW.strftime("%Y-%m-%dT%H:%M:%SZ") in {item["lastTransitionTime"] for item in after["conditions"]}
+
+
+def test_a_url_is_told_only_with_an_address() -> None:
+    of = model(exposure={"ingress": {"host": "digits.example.com", "path": "/m", "tls": {"secretName": "tls"}}})
+    children = applied(plan_of(of))
+    assert "url" not in plan_of(of, children).status
+    ingress = ChildRef("Ingress", KEY.name)
+    children[ingress] = replace(children[ingress], addresses=("10.0.0.9",))
+    assert plan_of(of, children).status["url"] == "https://digits.example.com/m/"
+    bare = model(exposure={"ingress": {}})
+    children = applied(plan_of(bare))
+    children[ingress] = replace(children[ingress], addresses=("fd00::9",))
+    assert plan_of(bare, children).status["url"] == "http://[fd00::9]/"

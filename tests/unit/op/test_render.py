@@ -1,0 +1,149 @@
+"""Rendered children, as the files in tests/golden show them. `UPDATE_GOLDEN=1` writes the files anew."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from slipway_operator.api.v1alpha1 import ModelDeploymentSpec
+from slipway_operator.names import CONFIG_HASH_ANNOTATION, TEMPLATE_HASH_ANNOTATION
+from slipway_operator.render.children import render_children
+from slipway_operator.render.deployment import grace_period_seconds, template_hash
+from slipway_operator.render.manifest import Manifest, Owner, RenderSettings
+from slipway_operator.render.runtime_config import render_runtime_config
+from slipway_runtime.contract import RuntimeConfig
+
+pytestmark = pytest.mark.unit
+
+GOLDEN: Final = Path(__file__).parents[2] / "golden"
+OWNER: Final = Owner(namespace="vision", name="digits", uid="00000000-0000-4000-8000-000000000001")
+SETTINGS: Final = RenderSettings("registry.example.com/slipway-runtime:1.0", "IfNotPresent")
+
+SPECS: Final[dict[str, dict[str, Any]]] = {
+    "minimal": {"artifact": {"uri": "https://models.example.com/digits.pt"}},
+    "complete": {
+        "artifact": {
+            "uri": "s3://models/digits.pt",
+            "digest": f"sha256:{'0123456789abcdef' * 4}",
+            "format": "TorchScript",
+            "credentials": {"secretRef": {"name": "s3-keys"}},
+            "stallTimeoutSeconds": 60,
+        },
+        "runtime": {
+            "image": "registry.example.com/own-runtime:2.0",
+            "imagePullPolicy": "Always",
+            "imagePullSecrets": [{"name": "registry"}],
+            "env": [
+                {"name": "OMP_NUM_THREADS", "value": "2"},
+                {"name": "EMPTY", "value": ""},
+                {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "tokens", "key": "own"}}},
+            ],
+            "warmup": {"samples": [{"inputs": [{"name": "image", "shape": [-1, 1, 8, 8]}]}]},
+        },
+        "resources": {
+            "gpu": {"count": 2, "resourceName": "nvidia.com/mig-1g.5gb"},
+            "requests": {"cpu": "500m", "memory": "1Gi"},
+            "limits": {"memory": "2Gi"},
+        },
+        "replicas": 3,
+        "exposure": {
+            "service": {"type": "LoadBalancer", "port": 8000, "annotations": {"cloud.example.com/internal": "true"}},
+            "ingress": {
+                "className": "traefik",
+                "host": "digits.example.com",
+                "path": "/models/digits",
+                "tls": {"secretName": "digits-tls"},
+                "annotations": {"example.com/body-size": "64m"},
+            },
+        },
+        "traffic": {"requestTimeoutSeconds": 90, "maxRequestBytes": 1048576},
+        "rollout": {"progressDeadlineSeconds": 601},
+    },
+}
+
+
+def rendered(**spec: Any) -> dict[str, Manifest]:
+    given = {"artifact": {"uri": "s3://models/digits.pt"}} | spec
+    children = render_children(OWNER, ModelDeploymentSpec.model_validate(given), SETTINGS)
+    return {child["kind"]: child for child in children}
+
+
+def template(**spec: Any) -> Manifest:
+    found: Manifest = rendered(**spec)["Deployment"]["spec"]["template"]
+    return found
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_children_are_rendered_as_the_golden_file_shows(name: str) -> None:
+    spec = ModelDeploymentSpec.model_validate(SPECS[name])
+    text = yaml.safe_dump_all(render_children(OWNER, spec, SETTINGS), sort_keys=False, width=120)
+    path = GOLDEN / f"{name}.yaml"
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+def test_equal_specs_have_equal_hashes_whatever_their_order() -> None:
+    one = rendered(resources={"requests": {"cpu": "1", "memory": "1Gi"}})
+    two = rendered(resources={"requests": {"memory": "1Gi", "cpu": "1"}})
+    assert template_hash(one["Deployment"]) == template_hash(two["Deployment"])
+
+
+def test_scaling_changes_no_pod() -> None:
+    assert template(replicas=1) == template(replicas=5)
+    assert rendered(replicas=5)["Deployment"]["spec"]["replicas"] == 5
+
+
+def test_a_changed_configuration_changes_the_pods_and_has_a_key_of_its_own() -> None:
+    before, after = rendered(), rendered(traffic={"requestTimeoutSeconds": 60})
+    hashes = [child["Deployment"]["spec"]["template"]["metadata"]["annotations"] for child in (before, after)]
+    assert hashes[0][CONFIG_HASH_ANNOTATION] != hashes[1][CONFIG_HASH_ANNOTATION]
+    assert hashes[0][TEMPLATE_HASH_ANNOTATION] != hashes[1][TEMPLATE_HASH_ANNOTATION]
+    assert not before["ConfigMap"]["data"].keys() & after["ConfigMap"]["data"].keys()
+
+
+def test_the_configuration_can_be_read_back_by_the_runtime() -> None:
+    spec = ModelDeploymentSpec.model_validate(SPECS["complete"])
+    (text,) = rendered(**SPECS["complete"])["ConfigMap"]["data"].values()
+    read = RuntimeConfig.model_validate_json(text)
+    assert read == render_runtime_config("digits", spec)
+    assert read.root_path == "/models/digits"
+    assert read.warmup_samples[0].inputs[0].shape == [-1, 1, 8, 8]
+
+
+def test_the_grace_period_outlasts_the_slowest_request() -> None:
+    spec = ModelDeploymentSpec.model_validate(SPECS["complete"])
+    config = render_runtime_config("digits", spec)
+    assert grace_period_seconds(config) > config.drain_delay_seconds + config.request_timeout_seconds
+    pod = template(**SPECS["complete"])["spec"]
+    assert pod["terminationGracePeriodSeconds"] == grace_period_seconds(config)
+
+
+def test_a_start_may_take_as_long_as_the_progress_deadline() -> None:
+    probe = template(rollout={"progressDeadlineSeconds": 601})["spec"]["containers"][0]["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 601
+
+
+def test_pods_meet_pod_security_restricted() -> None:
+    pod = template()["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert {kind for volume in pod["volumes"] for kind in volume} <= {"name", "configMap", "emptyDir"}
+
+
+def test_the_installations_pull_policy_is_not_forced_upon_an_image_of_the_users() -> None:
+    assert template()["spec"]["containers"][0]["imagePullPolicy"] == "IfNotPresent"
+    own = template(runtime={"image": "registry.example.com/own:1"})["spec"]["containers"][0]
+    assert "imagePullPolicy" not in own
+
+
+def test_the_users_home_wins() -> None:
+    variables = template(runtime={"env": [{"name": "HOME", "value": "/home/me"}]})["spec"]["containers"][0]["env"]
+    assert variables == [{"name": "HOME", "value": "/home/me"}]
