@@ -142,7 +142,7 @@ def run(
       AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=… slipway run -f examples/digits.yaml --port 9000
     """
     from slipway.environment import describe_differences, run_environment
-    from slipway.localrun import Launch, missing_packages, serve
+    from slipway.localrun import Launch, missing_packages, port_taken, serve
     from slipway_operator.render.runtime_config import render_runtime_config
     from slipway_runtime.contract import ArtifactConfig
     from slipway_runtime.redact import redact_uri
@@ -153,6 +153,9 @@ def run(
             f"slipway run needs the runtime; not installed here: {', '.join(missing)}."
             " Install it with: pip install 'slipway[runtime,torch]'"
         )
+    for flag, number in (("--port", port), ("--admin-port", admin_port)):
+        if port_taken(host, number):
+            raise click.ClickException(f"{flag}: {host}:{number} is taken by another process. Choose another port.")
     # Nothing routes to this process but its user, so nothing has to forget it before it stops.
     config = render_runtime_config(set_name or model.name, model.spec).model_copy(update={"drain_delay_seconds": 0})
     if uri is not None:

@@ -6,9 +6,11 @@ private folder that is gone when the child has ended.
 
 from __future__ import annotations
 
+import errno
 import json
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -53,6 +55,18 @@ class Launch:
 def missing_packages(wanted: tuple[str, ...] = RUNTIME_PACKAGES) -> list[str]:
     """Packages of the runtime that are not installed here; nothing is imported to find out."""
     return [name for name in wanted if find_spec(name) is None]
+
+
+def port_taken(host: str, port: int) -> bool:
+    """Whether another process listens there; asked beforehand, so that its answers are never taken for our child's."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 def reachable(host: str) -> str:
