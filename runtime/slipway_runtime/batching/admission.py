@@ -1,5 +1,8 @@
-"""Decides at arrival whether a request can be answered in time. Predictions are medians: the exact test is made when a
-batch is formed, and a wrong refusal cannot be taken back."""
+"""Decides at arrival whether a request can be answered in time.
+
+A wrong refusal cannot be taken back, while a late request in the queue is still dropped when a batch is formed. So
+predictions are medians, and one batch more than fits is let in: some that wait ahead will be dropped first.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,8 @@ def refuse(entry: Entry, lane: Lane, outlook: Outlook, policy: BatchingPolicy, n
     late = finish_seconds(entry, lane, outlook, policy) - (lane.due(entry) - now)
     if _full(entry, lane, outlook, policy):
         return Refusal(entry.request, Reason.QUEUE_FULL, max(late, outlook.residuals[0]))
-    return Refusal(entry.request, Reason.PREDICTED_LATE, late) if late > 0 else None
+    spare = lane.profile.median_seconds(lane.capacity.batch_limit) if lane.backlog.rows else 0.0
+    return Refusal(entry.request, Reason.PREDICTED_LATE, late) if late > spare else None
 
 
 def finish_seconds(entry: Entry, lane: Lane, outlook: Outlook, policy: BatchingPolicy) -> float:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from typing import Final
 
+from slipway_runtime.batching.policy import BatchingPolicy
 from slipway_runtime.batching.profile import ExecutionProfile
 
-_QUEUE_SLACK: Final = 1.25
+_QUEUE_SLACK: Final = 1.5
 """The queue may hold this many times what can still be answered in time: predictions decide before the bound does."""
 _SUSTAINABLE: Final = 0.9
 """Of the rate at the batch size of the target, what one replica holds under random arrivals. Source: simulation."""
 
 
 class Capacity:
-    """`span_seconds` is the latency target, or the timeout where there is none."""
-
-    def __init__(self, profile: ExecutionProfile, span_seconds: float, executors: int) -> None:
+    def __init__(self, profile: ExecutionProfile, policy: BatchingPolicy) -> None:
         self.profile = profile
-        self._span = span_seconds
-        self._executors = executors
+        self._policy = policy
+        self._span = policy.planning_seconds
         self.refresh(0.0)
+
+    @property
+    def shedding(self) -> bool:
+        """A target that one row alone cannot keep sheds nothing: late answers are better than none at all."""
+        return self.feasible and self._policy.sheds_at_target
 
     def refresh(self, rows_per_second: float) -> None:
         """To be called when the profile changed."""
@@ -30,35 +34,42 @@ class Capacity:
             self.batch_size = next(fitting, 1)
         else:
             self.batch_size = profile.best_size(profile.max_batch_size)
-        self.rows_per_second = self._executors * self.batch_size / profile.median_seconds(self.batch_size)
+        self.rows_per_second = self._rate(self.batch_size)
         self.follow(rows_per_second)
 
     def follow(self, rows_per_second: float) -> None:
-        """Adapts the largest batch to the arrival rate.
+        """Adapts the largest batch, `batch_limit`, to the arrival rate.
 
         A request that arrives just after a batch started waits for it and is computed in the next: `batch_size` leaves
         room for both. Under overload some requests are lost anyway, and larger batches of fresh ones lose fewer.
         """
-        profile, size = self.profile, self.batch_size
-        if self.feasible and rows_per_second > self.rows_per_second:
-            while size < profile.max_batch_size:
-                fresh = rows_per_second * (self._span - profile.planned_seconds(size + 1))
-                if fresh < size + 1:
-                    break
-                size += 1
-        self.batch_limit = size
-        waiting = max(0.0, self._span - profile.median_seconds(1))
-        rate = self._executors * size / profile.median_seconds(size)
-        self.queue_rows = int(_QUEUE_SLACK * waiting * rate) + size
+        overloaded = self.feasible and rows_per_second > self.rows_per_second
+        self.batch_limit = self._overload_size(rows_per_second) if overloaded else self.batch_size
+        patience = self._span if self.shedding else self._policy.timeout_seconds
+        waiting = max(0.0, patience - self.profile.median_seconds(1))
+        self.queue_rows = int(_QUEUE_SLACK * waiting * self._rate(self.batch_limit)) + self.batch_limit
         """Rows beyond this would be too late whatever happens (Little's law)."""
 
     @property
     def sustainable_rows_per_second(self) -> float:
         return _SUSTAINABLE * self.rows_per_second
 
+    def _rate(self, batch_size: int) -> float:
+        return self._policy.executors * batch_size / self.profile.median_seconds(batch_size)
+
+    def _overload_size(self, rows_per_second: float) -> int:
+        profile, size = self.profile, self.batch_size
+        if not self.shedding:
+            return max(size, profile.best_size(profile.max_batch_size))
+        while size < profile.max_batch_size:
+            fresh = rows_per_second * (self._span - profile.planned_seconds(size + 1))
+            if fresh < size + 1:
+                break
+            size += 1
+        return size
+
     def _keeps_up(self, rows: int) -> bool:
         """One batch in progress and one's own fit into the span."""
-        profile = self.profile
-        in_progress = profile.median_seconds(rows) / self._executors
-        own = profile.median_seconds(rows)
-        return in_progress + own <= self._span and profile.planned_seconds(rows) <= self._span
+        own = self.profile.median_seconds(rows)
+        in_progress = own / self._policy.executors
+        return in_progress + own <= self._span and self.profile.planned_seconds(rows) <= self._span

@@ -106,10 +106,10 @@ def _fill(lane: Lane, size: int) -> tuple[tuple[Entry, int], ...]:
     room = size
     for entry in lane.backlog:
         if entry.rows > room:
-            if not parts:
-                parts.append((entry, min(entry.rows, limit)))
-            elif entry.rows > limit:
+            if entry.rows > limit:
                 parts.append((entry, room))
+            elif not parts:
+                parts.append((entry, entry.rows))
             break
         parts.append((entry, entry.rows))
         room -= entry.rows
@@ -140,6 +140,10 @@ def _prefix(lane: Lane, rows: int) -> Sequence[Entry]:
 def _late_entry(lane: Lane, now: float) -> Entry | None:
     """The entry to drop now, None when the next batch can serve everyone in it."""
     backlog, profile = lane.backlog, lane.profile
+    head = backlog.head()
+    assert head is not None
+    if now + lane.remaining_seconds(head) > lane.due(head):
+        return head
     rows = min(backlog.rows, lane.capacity.batch_limit)
     urgent = _most_urgent(lane, rows)
     slack = lane.due(urgent) - now

@@ -23,8 +23,7 @@ class Lane:
 
     @property
     def shedding(self) -> bool:
-        """A target that one row alone cannot keep sheds nothing: late answers are better than none at all."""
-        return self.sheds_at_target and self.capacity.feasible
+        return self.capacity.shedding
 
     def due(self, entry: Entry) -> float:
         """The moment after which the entry is not served."""

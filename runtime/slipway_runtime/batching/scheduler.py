@@ -23,6 +23,9 @@ from slipway_runtime.batching.work import Batch, Decision, Reason, Refusal, Requ
 MAX_LANES: Final = 64
 """Profiles of this many shapes are kept; the one that was used least recently makes room."""
 
+PRIORITY_SHARE: Final = 0.25
+"""A step of priority overtakes what arrived up to this share of the target (or of the timeout) before."""
+
 
 class Scheduler:
     """`points` are warm-up runs in seconds per batch size, for rows of `row_elements` elements in `bucket`."""
@@ -42,7 +45,7 @@ class Scheduler:
         self._running: dict[int, Batch] = {}
         self._feedback = LateFeedback(policy.quantile)
         self._batches = 0
-        self._priority_seconds = policy.planning_seconds
+        self._priority_seconds = PRIORITY_SHARE * policy.planning_seconds
 
     @property
     def queued_requests(self) -> int:
@@ -87,7 +90,8 @@ class Scheduler:
             return Decision(None, tuple(dropped))
         wakes: list[float] = []
         for lane in self._lanes_by_urgency():
-            dropped += self._refuse_all(lane, drop_late(lane, self.policy, now), now)
+            if not self._alone:
+                dropped += self._refuse_all(lane, drop_late(lane, self.policy, now), now)
             formation = form(lane, self.policy, now)
             if formation.parts:
                 return Decision(self._start(lane, formation.parts, now), tuple(dropped))
@@ -98,6 +102,10 @@ class Scheduler:
     def expire(self, now: float) -> list[Refusal]:
         """Drops what cannot be answered in time any more. To be called by a timer as well, at `next_expiry`."""
         dropped: list[Refusal] = []
+        if self._alone:
+            (entry, lane) = next(iter(self._entries.values()))
+            if now < entry.deadline_at:
+                return dropped
         for lane in self._lanes.values():
             if lane.backlog.requests:
                 dropped += self._refuse_all(lane, drop_hopeless(lane, now), now)
@@ -136,6 +144,12 @@ class Scheduler:
             lane.capacity.refresh(lane.arrivals.rows_per_second)
         else:
             lane.capacity.follow(lane.arrivals.rows_per_second)
+
+    @property
+    def _alone(self) -> bool:
+        """One request and nothing else to do: it is tried even if it is expected to be late, or a profile that is
+        wrong would never be corrected."""
+        return len(self._entries) == 1 and not self._running
 
     def _compare_with_target(self, lane: Lane, batch: Batch, now: float) -> bool:
         for part in batch.slices:
@@ -223,7 +237,7 @@ class Scheduler:
         return Lane(
             bucket=bucket,
             profile=profile,
-            capacity=Capacity(profile, span, self.policy.executors),
+            capacity=Capacity(profile, self.policy),
             arrivals=ArrivalRate(2 * span),
             backlog=Backlog(),
             sheds_at_target=self.policy.sheds_at_target,
