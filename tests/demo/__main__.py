@@ -32,7 +32,8 @@ SECRET: Final = "digits-store"
 NAMESPACE: Final = "default"
 HOST: Final = "digits.example.com"
 SHOWN: Final = 6
-READY_SECONDS: Final = 300
+READY_SECONDS: Final = 280
+ROUTE_SECONDS: Final = 60
 
 
 def main() -> int:
@@ -64,9 +65,7 @@ def run(steps: Steps) -> bool:
         cluster = Cluster.up(CLUSTER, mode="node")
     with steps.step("Images: build the operator and the runtime, push them"):
         if cluster.registry is None:
-            raise RuntimeError(
-                "KUBECONFIG is set: set SLIPWAY_REGISTRY too, to a registry that this cluster pulls from."
-            )
+            raise RuntimeError("KUBECONFIG is set: set SLIPWAY_REGISTRY too, to a registry that it pulls from.")
         images = build_and_push(cluster.registry)
     with steps.step("Training: a small CNN on scikit-learn's handwritten digits"):
         model, samples = train()
@@ -109,6 +108,17 @@ def apply(cluster: Cluster, store: Store) -> None:
     }
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(secret))
     cluster.kubectl("-n", NAMESPACE, "apply", "-f", str(MANIFEST))
+
+
+def wait(cluster: Cluster, condition: str, seconds: int) -> None:
+    """kubectl wait; when it is in vain, what the object itself says is the error."""
+    try:
+        cluster.kubectl(
+            "-n", NAMESPACE, "wait", f"--for=condition={condition}", f"mdep/{MODEL}", f"--timeout={seconds}s"
+        )
+    except ClusterError as error:
+        row = cluster.kubectl("-n", NAMESPACE, "get", "modeldeployments", MODEL, "-o", "wide")
+        raise RuntimeError(f"not {condition} within {seconds} s:\n{row}") from error
 
 
 def predict(cluster: Cluster, samples: list[dict[str, Any]]) -> bool:

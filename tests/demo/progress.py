@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final, TextIO
 
 TICK_SECONDS: Final = 2.0
-QUIET_TICKS: Final = 5
-"""A log file gets a line for every fifth tick only; a terminal's line is written over."""
+QUIET_TICKS: Final = 15
+"""A log file gets a line every half minute only; a terminal's line is written over."""
 
 
 @dataclass
