@@ -79,16 +79,16 @@ class _Evaluator(Evaluator):
     celpy lets the errors of `filter` and `map` pass by them.
     """
 
-    def sub_evaluator(self, ast: lark.Tree) -> Evaluator:
+    def sub_evaluator(self, ast: lark.Tree[Any]) -> Evaluator:
         return _Evaluator(ast, activation=self.activation)
 
-    def conditionalor(self, tree: lark.Tree) -> Result:
+    def conditionalor(self, tree: lark.Tree[Any]) -> Result:
         return self._decide(tree, decisive=True)
 
-    def conditionaland(self, tree: lark.Tree) -> Result:
+    def conditionaland(self, tree: lark.Tree[Any]) -> Result:
         return self._decide(tree, decisive=False)
 
-    def _decide(self, tree: lark.Tree, decisive: bool) -> Result:
+    def _decide(self, tree: lark.Tree[Any], decisive: bool) -> Result:
         value: Result = BoolType(not decisive)
         for operand in tree.children:
             try:
