@@ -128,11 +128,12 @@ def predict(cluster: Cluster, samples: list[dict[str, Any]]) -> bool:
     with httpx.Client(headers={"Host": HOST}, timeout=30) as client:
         for sample in samples[:SHOWN]:
             pixels = sample["image"][0]
-            image = {"name": "image", "datatype": "FP32", "shape": [1, 1, 8, 8], "data": pixels}
+            image = {"name": "image", "datatype": "FP32", "shape": [1, 1, 8, 8], "data": [sample["image"]]}
             started = time.perf_counter()
             response = client.post(url, json={"inputs": [image]})
             milliseconds = (time.perf_counter() - started) * 1000
-            response.raise_for_status()
+            if response.status_code != httpx.codes.OK:
+                raise RuntimeError(f"POST {url}: {response.status_code}: {response.text}")
             outputs = {output["name"]: output["data"] for output in response.json()["outputs"]}
             label = int(outputs["label"][0])
             right += label == sample["label"]
