@@ -12,6 +12,7 @@ from slipway_operator.api.v1alpha1 import KIND, ModelDeploymentSpec
 from slipway_operator.cache import Refusal
 from slipway_operator.conditions import Claim
 from slipway_operator.records import ChildRecord, ModelRecord
+from slipway_operator.redaction import redacted
 from slipway_operator.resources import ChildRef
 
 APPLYING: Final = Claim("Unknown", Reason.RECONCILING, "The children are being applied.")
@@ -69,5 +70,5 @@ def child_refused(hashes: Mapping[ChildRef, str], refusals: Mapping[ChildRef, Re
     for ref, manifest_hash in hashes.items():
         refusal = refusals.get(ref)
         if refusal is not None and refusal.manifest_hash == manifest_hash:
-            return Claim("False", Reason.CHILD_REFUSED, f"The API server refused {ref}: {refusal.message}")
+            return Claim("False", Reason.CHILD_REFUSED, f"The API server refused {ref}: {redacted(refusal.message)}")
     return None

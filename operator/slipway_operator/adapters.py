@@ -148,7 +148,7 @@ def _register_children(
     @kopf.on.event(resource.group, resource.version, resource.plural, registry=registry, id=resource.plural)
     async def child_changed(event: Any, **_: Any) -> None:
         record = child_record(resource.kind, event["object"])
-        owner = owner_key(event["object"]) or cache.owner_of(record)
+        owner = owner_key(event["object"])
         if owner is None:
             return
         changed = (

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from slipway_operator.api.v1alpha1 import KIND
 from slipway_operator.names import MODEL_LABEL
 from slipway_operator.records import ChildRecord, ModelRecord, PodRecord
 from slipway_operator.resources import ChildRef, Key
@@ -55,13 +56,6 @@ class Cache:
 
     def children(self, key: Key) -> dict[ChildRef, ChildRecord]:
         return dict(self._children.get(key, {}))
-
-    def owner_of(self, record: ChildRecord) -> Key | None:
-        """For an object whose labels do not say it (any more)."""
-        if record.owner_name is None:
-            return None
-        key = Key(record.namespace, record.owner_name)
-        return key if record.ref in self._children.get(key, {}) else None
 
     def pods(self, key: Key) -> list[PodRecord]:
         return sorted(self._pods.get(key, {}).values(), key=lambda pod: pod.name)
@@ -171,7 +165,10 @@ class Cache:
 
 
 def owner_key(body: dict[str, Any]) -> Key | None:
-    """The ModelDeployment that a child's or pod's label names."""
+    """The ModelDeployment that controls a child; else the one that its label names, which anybody can edit."""
     metadata = body["metadata"]
+    for owner in metadata.get("ownerReferences") or []:
+        if owner.get("controller") and owner["kind"] == KIND:
+            return Key(metadata["namespace"], owner["name"])
     name = (metadata.get("labels") or {}).get(MODEL_LABEL)
     return Key(metadata["namespace"], name) if name else None

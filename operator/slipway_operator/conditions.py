@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from slipway_operator.api.reasons import ConditionType, Reason
 from slipway_operator.diagnosis import Failure
 
 Status = Literal["True", "False", "Unknown"]
+
+MESSAGE_LIMIT: Final = 4096
+"""Characters; an API server that lists a hundred errors has made its point before."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,11 @@ def merged(
                 "observedGeneration": generation,
                 "lastTransitionTime": before["lastTransitionTime"] if before is not None and unchanged else now,
                 "reason": str(claim.reason),
-                "message": claim.message,
+                "message": _cut(claim.message),
             }
         )
     return found
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= MESSAGE_LIMIT else f"{message[: MESSAGE_LIMIT - 1]}…"

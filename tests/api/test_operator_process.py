@@ -55,7 +55,10 @@ def test_what_changed_while_it_was_away_is_done_when_it_comes_back(
     objects.wait_gone("deployment", "gone")
 
 
-def test_it_ends_at_once_and_cleanly_when_it_is_asked_to(operator: OperatorProcess) -> None:
+def test_it_ends_at_once_and_cleanly_when_it_is_asked_to(models: Models, operator: OperatorProcess) -> None:
+    models.create()
+    models.wait_condition("Accepted", "True", "Valid")
+    operator.settle()
     began = time.monotonic()
     assert operator.stop() == 0
     assert time.monotonic() - began < 5

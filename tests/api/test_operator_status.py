@@ -240,15 +240,24 @@ def test_the_url_appears_with_the_address_of_the_ingress(
     assert status["internalURL"] == f"http://digits.{objects.namespace}.svc:8000/"
 
 
-def test_one_event_tells_each_transition(models: Models, objects: Objects, operator: OperatorProcess) -> None:
+def test_one_event_tells_each_transition_and_counts_its_return(
+    models: Models, objects: Objects, operator: OperatorProcess
+) -> None:
     models.create()
-    models.play(models.wait_pods(1)[0], CAUSES["artifact"][0])
-    models.wait_condition("Ready", "False", "ArtifactNotFound")
+    (pod,) = models.wait_pods(1)
+    for _ in range(2):
+        models.play(pod, CAUSES["artifact"][0])
+        models.wait_condition("Ready", "False", "ArtifactNotFound")
+        models.make_ready([pod])
+        models.wait_condition("Ready", "True", "PredictionsAnswered")
     operator.settle()
-    told = [
-        (event["type"], event["reason"])
+    events = {
+        (event["type"], event["reason"]): event
         for event in objects.list("events.events.k8s.io")
         if event["regarding"]["kind"] == "ModelDeployment"
-    ]
-    assert told.count(("Warning", "ArtifactNotFound")) == 1
-    assert told.count(("Normal", "Valid")) == 1
+    }
+    failure = events["Warning", "ArtifactNotFound"]
+    assert failure["series"]["count"] == 2
+    assert failure["note"] == NOT_FOUND.message
+    assert failure["reportingController"] == "slipway-operator"
+    assert "series" not in events["Normal", "Valid"]
