@@ -35,7 +35,18 @@ _PLATFORM: Final = (
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
 _CODE: Final = re.compile(r"<Code>([A-Za-z]{1,60})</Code>")
-_STATUS: Final = re.compile(r"status (\d{3})|(\d{3}) [A-Z][a-z]+")
+_STATUS: Final = re.compile(r"status(?: code)?: (\d{3})")
+_KEY_REFUSED: Final = frozenset(
+    {
+        "AccessDenied",
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "InvalidToken",
+        "SignatureDoesNotMatch",
+        "XAdminUserNotFound",
+    }
+)
+"""S3's codes for keys, whatever the status beside them: stores answer 400, 403 and 404 with them."""
 
 
 class S3Source:
@@ -102,15 +113,15 @@ class S3Source:
         match = _CODE.search(text)
         code = match[1] if match else ""
         said = f" ({code})" if code else ""
+        if code in _KEY_REFUSED:
+            return self._refusal(said)
         if isinstance(error, FileNotFoundError) or code in ("NoSuchKey", "NoSuchBucket"):
             what = "bucket" if code == "NoSuchBucket" else "object"
             return ArtifactError(
                 FailureReason.ARTIFACT_NOT_FOUND, f"{self._shown}: there is no such {what}{said}. Check the URI."
             )
-        if isinstance(error, refused.PermissionDeniedError | refused.UnauthenticatedError):
-            return self._refusal(said)
         status = _status(text)
-        if status in (401, 403):
+        if isinstance(error, refused.PermissionDeniedError | refused.UnauthenticatedError) or status in (401, 403):
             return self._refusal(said)
         if status is not None and 400 <= status < 500 and status not in (408, 429):
             return ArtifactError(
@@ -179,7 +190,7 @@ def _open_store(bucket: str, environment: Mapping[str, str], signed: bool, stall
 
 def _status(text: str) -> int | None:
     match = _STATUS.search(text)
-    return int(match[1] or match[2]) if match else None
+    return int(match[1]) if match else None
 
 
 def _essence(text: str) -> str:

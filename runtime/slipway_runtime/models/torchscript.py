@@ -86,7 +86,7 @@ class TorchScriptModel:
                 else:
                     answer = self._module(**dict(zip(self._keywords, tensors, strict=True)))
                 return name_outputs(answer, [spec.name for spec in self.signature.outputs])
-        except (RuntimeError, ValueError, TypeError, IndexError, MemoryError) as error:
+        except (_jit.Error, RuntimeError, ValueError, TypeError, IndexError, MemoryError) as error:
             kind = DeviceMemoryError if is_out_of_memory(error) else PredictionError
             raise kind(essence(error)) from error
 
