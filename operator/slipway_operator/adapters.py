@@ -7,6 +7,7 @@ permission to write them is needed. Each puts a slim record into the cache and i
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import perf_counter, time
 from types import SimpleNamespace
 from typing import Any, Final
@@ -34,13 +35,14 @@ async def watch(
     queue: WorkQueue[Key],
     metrics: Metrics,
     namespaces: tuple[str, ...],
+    on_list: Callable[[], None],
 ) -> None:
-    """Until SIGTERM or SIGINT, for which kopf puts its own handlers in place.
+    """Until SIGTERM or SIGINT, for which kopf puts its own handlers in place. `on_list`: a watch is begun anew.
 
     At its end it cancels every task that was started after it; those started before live on.
     """
     registry = kopf.OperatorRegistry()
-    _register_login(registry, configuration, metrics)
+    _register_login(registry, configuration, _trace(metrics, on_list))
     _register_models(registry, cache, queue)
     _register_pods(registry, cache, queue)
     for resource in CHILDREN:
@@ -76,7 +78,7 @@ def _settings(namespaced: bool) -> kopf.OperatorSettings:
         settings.watching.label_selectors[selector] = CHILD_SELECTOR
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5
-    settings.networking.error_backoffs = (0.5, 1, 2, 5, 10)
+    settings.networking.error_backoffs = (0.5, 1, 2, 3, 5)
     settings.queueing.idle_timeout = 0.5
     settings.queueing.exit_timeout = 1
     settings.execution.max_workers = 1
@@ -84,7 +86,7 @@ def _settings(namespaced: bool) -> kopf.OperatorSettings:
     return settings
 
 
-def _register_login(registry: kopf.OperatorRegistry, configuration: Configuration, metrics: Metrics) -> None:
+def _register_login(registry: kopf.OperatorRegistry, configuration: Configuration, trace: aiohttp.TraceConfig) -> None:
     logins = 0
 
     @kopf.on.login(registry=registry, errors=kopf.ErrorsMode.TEMPORARY, backoff=LOGIN_PAUSE_SECONDS)
@@ -93,12 +95,10 @@ def _register_login(registry: kopf.OperatorRegistry, configuration: Configuratio
         if logins:
             await asyncio.sleep(LOGIN_PAUSE_SECONDS)
         logins += 1
-        return kopf.AiohttpSession(
-            server=configuration.host, aiohttp_session=new_session(configuration, [_trace(metrics)])
-        )
+        return kopf.AiohttpSession(server=configuration.host, aiohttp_session=new_session(configuration, [trace]))
 
 
-def _trace(metrics: Metrics) -> aiohttp.TraceConfig:
+def _trace(metrics: Metrics, on_list: Callable[[], None]) -> aiohttp.TraceConfig:
     """Counts kopf's requests and notes when each watch was opened last; kopf has no metrics of its own."""
     trace = aiohttp.TraceConfig()
 
@@ -112,6 +112,8 @@ def _trace(metrics: Metrics) -> aiohttp.TraceConfig:
         plural = _plural(params.url.path)
         metrics.api_requests.labels(verb, plural, str(params.response.status)).inc()
         metrics.api_seconds.labels(verb, plural).observe(perf_counter() - context.started)
+        if verb == "GET" and plural in _KNOWN and params.response.status == 200:
+            on_list()
 
     async def failed(_: object, context: SimpleNamespace, params: aiohttp.TraceRequestExceptionParams) -> None:
         metrics.api_requests.labels(params.method, _plural(params.url.path), "0").inc()

@@ -166,6 +166,7 @@ async def run(settings: Settings, environment: Mapping[str, str]) -> None:
                 queue=operator.queue,
                 metrics=metrics,
                 namespaces=settings.namespaces,
+                on_list=operator.sweep.request,
             )
     finally:
         _log.info("stopping")

@@ -6,6 +6,7 @@ A failed write is not tried again here: the work queue is the retry, and it look
 from __future__ import annotations
 
 import json
+import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from time import perf_counter
@@ -25,6 +26,9 @@ Body = dict[str, Any]
 
 PAGE_SIZE: Final = 500
 REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=5)
+
+_NOT_AUTHORIZED: Final = re.compile(r'User "[^"]*" cannot ')
+"""The authorizer's words. Admission answers 403 as well, about the object."""
 
 _APPLY: Final = "application/apply-patch+yaml"
 _MERGE: Final = "application/merge-patch+json"
@@ -195,6 +199,9 @@ def _error(code: int, answer: Body) -> ApiError:
         return NotFoundError(code, message)
     if code == 409:
         return ConflictError(code, message)
+    if code == 403 and _NOT_AUTHORIZED.search(message):
+        # Our own rights, which an API server that has just started does not know yet; no fault of any spec.
+        return TransientError(code, message)
     if code in (400, 403, 405, 413, 415, 422):
         return RefusedError(code, message)
     retry_after = (answer.get("details") or {}).get("retryAfterSeconds")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -18,6 +19,10 @@ from slipway_operator.reconcile import status_summary
 from slipway_operator.records import child_record, model_record, pod_record
 from slipway_operator.resources import CHILDREN, MODEL, POD, Key, Resource
 from slipway_operator.workqueue import WorkQueue
+
+GATHER_SECONDS: Final = 1.0
+"""After a reconnect every kind is listed anew; one sweep answers for all."""
+RETRY_SECONDS: Final = 5.0
 
 CHILD_SELECTOR: Final = f"{MANAGED_BY_LABEL}={COMPONENT}"
 
@@ -35,16 +40,30 @@ class Sweep:
         self._queue = queue
         self._metrics = metrics
         self._namespaces = namespaces
+        self._requested = asyncio.Event()
         self.primed = False
         """One sweep is complete, so what the cache lacks does not exist."""
 
+    def request(self) -> None:
+        """Soon, not only when its time has come: a watch lost its place and was begun anew.
+
+        kopf tells us what it finds then, but not what was deleted in between.
+        """
+        self._requested.set()
+
     async def run(self, seconds: float) -> None:
+        wait = seconds
         while True:
-            await asyncio.sleep(seconds)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._requested.wait(), wait)
+                await asyncio.sleep(GATHER_SECONDS)
+            self._requested.clear()
             try:
                 await self.once()
+                wait = seconds
             except ApiError as error:
-                _log.warning("the sweep failed and is tried again in %.0f s: %s", seconds, error)
+                wait = min(seconds, RETRY_SECONDS)
+                _log.warning("the sweep failed and is tried again in %.0f s: %s", wait, error)
 
     async def once(self) -> None:
         """Children before their owners: a ModelDeployment is never judged without what it has."""
