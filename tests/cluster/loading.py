@@ -12,10 +12,12 @@ from typing import Final, Protocol
 
 from tests.cluster.command import run
 from tests.cluster.errors import ClusterError
+from tests.cluster.state import cache_directory
 
 PUSH_SECONDS: Final = 900.0
+Command = tuple[str, ...]
 # How each of them says whether it has an image.
-_QUERIES: Final[Mapping[str, tuple[str, ...]]] = {
+_QUERIES: Final[Mapping[str, Command]] = {
     "buildah": ("inspect", "--type", "image"),
     "podman": ("image", "inspect"),
     "docker": ("image", "inspect"),
@@ -41,7 +43,7 @@ def load_image(cluster: Target, image: str) -> str:
         )
     program = _holder(image)
     target = cluster_reference(cluster.registry, image)
-    push = _push_docker if program == "docker" else _push
+    push = _push_docker if program[0] == "docker" else _push
     digest = push(program, image, target)
     return f"{_split_tag(target)[0]}@{digest}"
 
@@ -60,39 +62,48 @@ def _split_tag(reference: str) -> tuple[str, str]:
     return (head, tail) if colon and "/" not in tail else (reference, "latest")
 
 
-def _holder(image: str) -> str:
-    present = [program for program in _QUERIES if shutil.which(program)]
+def _holder(image: str) -> Command:
+    """The program that has the image, with the flags that lead it to its storage."""
+    present = [program for program in _storages() if shutil.which(program[0])]
     for program in present:
-        query = [program, *_QUERIES[program], image]
+        query = [*program, *_QUERIES[program[0]], image]
         if subprocess.run(query, capture_output=True, check=False, env=_environment()).returncode == 0:
             return program
     if not present:
         raise ClusterError(f"{image}: none of {', '.join(_QUERIES)} is on PATH to take it from; install one of them.")
-    raise ClusterError(f"{image}: not in the storage of {' or '.join(present)}; build or pull it there first.")
+    names = dict.fromkeys(program[0] for program in present)
+    raise ClusterError(f"{image}: not in the storage of {' or '.join(names)}; build or pull it there first.")
 
 
-def _push(program: str, image: str, target: str) -> str:
+def _storages() -> list[Command]:
+    """`make build` with buildah keeps its images in the cache folder."""
+    built = cache_directory() / "images"
+    own = ("buildah", "--root", str(built / "storage"), "--runroot", str(built / "run"))
+    return [own, *((name,) for name in _QUERIES)]
+
+
+def _push(program: Command, image: str, target: str) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         digest_file = Path(scratch, "digest")
         run(
-            program, "push", "--quiet", "--tls-verify=false", f"--digestfile={digest_file}", image, f"docker://{target}",
+            *program, "push", "--quiet", "--tls-verify=false", f"--digestfile={digest_file}", image, f"docker://{target}",
             env=_environment(target), timeout_seconds=PUSH_SECONDS,
         )  # fmt: skip
         return digest_file.read_text(encoding="ascii").strip()
 
 
-def _push_docker(docker: str, image: str, target: str) -> str:
+def _push_docker(docker: Command, image: str, target: str) -> str:
     """docker itself pushes over plain HTTP to no address but the machine's own, so buildah does it where it can."""
     if shutil.which("buildah"):
         with tempfile.TemporaryDirectory() as scratch:
             archive = Path(scratch, "image.tar")
-            run(docker, "save", "--output", archive, image, timeout_seconds=PUSH_SECONDS)
+            run(*docker, "save", "--output", archive, image, timeout_seconds=PUSH_SECONDS)
             copied = run("buildah", "pull", "--quiet", f"docker-archive:{archive}", env=_environment()).strip()
-            return _push("buildah", copied, target)
-    run(docker, "tag", image, target)
-    run(docker, "push", "--quiet", target, timeout_seconds=PUSH_SECONDS)
+            return _push(("buildah",), copied, target)
+    run(*docker, "tag", image, target)
+    run(*docker, "push", "--quiet", target, timeout_seconds=PUSH_SECONDS)
     name = _split_tag(target)[0]
-    digests = run(docker, "image", "inspect", "--format", '{{join .RepoDigests "\\n"}}', target).splitlines()
+    digests = run(*docker, "image", "inspect", "--format", '{{join .RepoDigests "\\n"}}', target).splitlines()
     return next(digest for digest in digests if digest.startswith(f"{name}@")).partition("@")[2]
 
 
