@@ -107,8 +107,18 @@ def test_cuts_what_is_in_flight_when_hurried_twice(start_runtime: StartRuntime, 
             server.terminate()
             time.sleep(0.3)
         assert server.wait(5) == 0
-        with pytest.raises(httpx.TransportError):
-            asked.result()
+        assert (asked.result().status_code, asked.result().json()["code"]) == (503, "draining")
+
+
+def test_answers_500_with_the_models_own_words_when_it_fails(start_runtime: StartRuntime, tmp_path: Path) -> None:
+    from tests.runtime.archives import save_demanding
+
+    save_demanding(tmp_path / "demanding.pt")
+    server = start_runtime("--uri", f"file://{tmp_path}/demanding.pt").wait_until_ready()
+    response = httpx.post(f"{server.uri}/predict", json=[[-1, 4]])
+    assert (response.status_code, response.json()["code"]) == (500, "model_error")
+    assert response.json()["error"] == "The model failed on this request: negative input"
+    assert httpx.post(f"{server.uri}/predict", json=[[1, 4]]).json()["outputs"] == {"root": [[1.0, 2.0]]}
 
 
 def test_answers_504_in_time_while_the_model_computes(

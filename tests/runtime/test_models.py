@@ -161,15 +161,11 @@ def test_leaves_a_borrowed_read_only_array_as_it_is(load: Load) -> None:
     np.testing.assert_array_equal(model.predict({"x": borrowed})["output__0"], ONES * 2)
 
 
-def test_fails_with_the_models_own_words(load: Load, tmp_path: Path) -> None:
-    model, _ = load(
-        make.Demanding(),
-        None,
-        [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}][:0]
-        or [{"name": "x", "datatype": "UINT8", "shape": [-1, 2]}],
-    )
+def test_fails_with_the_models_own_words(tmp_path: Path) -> None:
+    make.save_demanding(tmp_path / "model.pt")
+    model = load_model(tmp_path / "model.pt", Format.AUTO, [])
     with pytest.raises(PredictionError, match=r"^negative input$"):
-        model.predict({"x": np.array([[-1, 0]], np.float32)})
+        model.predict({"x": np.array([[-1, 0]])})
 
 
 @pytest.mark.parametrize(
@@ -259,7 +255,10 @@ def _write_state_dict(path: Path) -> None:
 
 
 def _write_export(path: Path) -> None:
-    torch.export.save(torch.export.export(make.Linear(), (torch.zeros(1, 4),)), path)
+    """The members that torch.export.save writes; the export itself would take a minute of importing."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("archive_format", "byteorder", "models/model.json", "data/weights/weight_0", "version"):
+            archive.writestr(f"artifact/{name}", b"x")
 
 
 def _write_numpy(path: Path) -> None:

@@ -3,6 +3,7 @@ yet, the drain, and the count of every request whatever becomes of it."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -20,6 +21,7 @@ from slipway_runtime.serving.exchange import (
     Exchange,
     choose_request_id,
     error_response,
+    exchange_of,
     json_response,
 )
 
@@ -66,11 +68,22 @@ class Gate:
             await app(scope, receive, send)
         except ClientDisconnect:
             exchange.reason, exchange.status = "client_closed", _CLIENT_CLOSED
+        except asyncio.CancelledError:
+            # Only an end that was hurried cancels a request; a word for its client is all that there is time for.
+            error = ApiError(
+                503, "draining", "The runtime was told to end before it answered.", headers={"Retry-After": "1"}
+            )
+            await self._answer_error(error, scope, receive, send)
         except Exception:
             log.exception("A request failed inside the runtime", extra={"request_id": exchange.request_id})
             error = ApiError(500, "internal", f"The runtime failed; its log has the cause under {exchange.request_id}.")
-            if not exchange.status:
-                await error_response(error, exchange, self._config.name)(scope, receive, send)
+            await self._answer_error(error, scope, receive, send)
+
+    async def _answer_error(self, error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+        """Too late once the answer has begun."""
+        exchange = exchange_of(scope)
+        if not exchange.status:
+            await error_response(error, exchange, self._config.name)(scope, receive, send)
 
     def _finish_headers(self, exchange: Exchange, send: Send) -> Send:
         async def send_with_headers(message: Message) -> None:

@@ -1,0 +1,175 @@
+"""Tensors in JSON: every array comes back as it went, everything else is refused with a reason and never a crash."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from slipway_runtime.contract import Datatype, TensorSpec
+from slipway_runtime.models.datatypes import NUMPY
+from slipway_runtime.models.signature import Signature
+from slipway_runtime.protocol import friendly, jsontext, v2
+from slipway_runtime.protocol.errors import ApiError
+from slipway_runtime.protocol.tensors import decode_tensor, encode_tensor
+
+pytestmark = pytest.mark.unit
+
+T = TypeVar("T")
+
+SOME = settings(max_examples=60, deadline=None)
+"""No deadline: a busy machine is no fault of the code."""
+SHAPES = arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=20,
+)
+SIGNATURE = Signature(
+    (
+        TensorSpec(name="x", datatype=Datatype.FP32, shape=[-1, 2]),
+        TensorSpec(name="n", datatype=Datatype.INT8, shape=[-1]),
+    ),
+    (TensorSpec(name="y", datatype=Datatype.FP32, shape=[-1, 2]),),
+)
+
+
+def outcome(decode: Callable[[], T]) -> T | ApiError:
+    """What is decoded, or the refusal; any other exception is a fault."""
+    try:
+        return decode()
+    except ApiError as error:
+        return error
+
+
+@st.composite
+def finite_arrays(draw: st.DrawFn) -> np.ndarray:
+    dtype = draw(st.sampled_from(list(NUMPY.values())))
+    elements = {"allow_nan": False, "allow_infinity": False} if dtype.kind == "f" else None
+    array: np.ndarray = draw(arrays.arrays(dtype, draw(SHAPES), elements=elements))
+    return array
+
+
+@SOME
+@given(finite_arrays(), st.booleans())
+def test_an_array_survives_json_flat_and_nested(array: np.ndarray, nested: bool) -> None:
+    datatype = next(name for name, dtype in NUMPY.items() if dtype == array.dtype)
+    flat, finite = encode_tensor(array)
+    assert finite
+    data = json.loads(jsontext.render(array.tolist() if nested else flat))
+    spec = TensorSpec(name="x", datatype=datatype, shape=list(array.shape))
+    back = decode_tensor(spec, array.shape, data)
+    assert back.dtype == array.dtype
+    np.testing.assert_array_equal(back, array)
+    assert not np.shares_memory(back, array)
+
+
+@SOME
+@given(arrays.arrays(np.float32, SHAPES))
+def test_what_is_not_finite_is_null_and_marked(array: np.ndarray) -> None:
+    data, finite = encode_tensor(array)
+    assert finite == bool(np.isfinite(array).all())
+    assert [value is None for value in data] == (~np.isfinite(array)).reshape(-1).tolist()
+    jsontext.render(data)
+
+
+@SOME
+@given(st.lists(st.integers(0, 3), max_size=3), JSON, st.sampled_from(list(NUMPY)))
+def test_any_data_is_decoded_to_its_shape_or_refused(shape: list[int], data: object, datatype: Datatype) -> None:
+    spec = TensorSpec(name="x", datatype=datatype, shape=shape)
+    array = outcome(lambda: decode_tensor(spec, shape, data))
+    if isinstance(array, ApiError):
+        assert array.status == 400
+        assert "x" in array.message
+    else:
+        assert array.shape == tuple(shape)
+        assert array.dtype == NUMPY[datatype]
+        assert array.dtype.kind != "f" or np.isfinite(array).all()
+
+
+@SOME
+@given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
+def test_any_body_is_parsed_or_refused(body: bytes) -> None:
+    value = outcome(lambda: jsontext.parse(body))
+    if isinstance(value, ApiError):
+        assert value.status == 400
+        assert value.code in ("invalid_json", "non_finite_json")
+    else:
+        json.dumps(value)
+
+
+TENSOR = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.sampled_from(["x", "n", "z"]) | JSON,
+        "datatype": st.sampled_from(["FP32", "INT8", "FP64", "BYTES"]) | JSON,
+        "shape": st.lists(st.integers(-1, 3), max_size=3) | JSON,
+        "data": st.lists(st.integers(-200, 200), max_size=6) | JSON,
+        "parameters": JSON,
+    },
+)
+
+
+@SOME
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "inputs": st.lists(TENSOR | JSON, max_size=3) | JSON,
+            "outputs": JSON,
+            "id": JSON,
+            "parameters": JSON,
+        },
+    )
+)
+def test_any_v2_request_is_decoded_or_refused(content: dict[str, Any]) -> None:
+    request = outcome(lambda: v2.decode_request(content, SIGNATURE))
+    if isinstance(request, ApiError):
+        assert request.status == 400
+        jsontext.render(request.body(request_id="r", model="m"))
+    else:
+        assert set(request.inputs) == {"x", "n"}
+        assert request.inputs["x"].shape[0] == request.inputs["n"].shape[0]
+
+
+@SOME
+@given(JSON | st.fixed_dictionaries({"inputs": JSON}) | st.fixed_dictionaries({"instances": JSON}))
+def test_any_friendly_request_is_decoded_or_refused(content: object) -> None:
+    inputs = outcome(lambda: friendly.decode_inputs(content, SIGNATURE))
+    if isinstance(inputs, ApiError):
+        assert inputs.status == 422
+        jsontext.render(inputs.body(request_id="r", model="m"))
+    else:
+        assert set(inputs) == {"x", "n"}
+
+
+@SOME
+@given(arrays.arrays(np.float32, SHAPES.filter(lambda shape: math.prod(shape) > 0)))
+def test_a_friendly_answer_has_the_shape_of_its_array(array: np.ndarray) -> None:
+    signature = Signature((), (TensorSpec(name="y", datatype=Datatype.FP32, shape=list(array.shape)),))
+    nested = friendly.encode_answer("m", {"y": array}, signature)["outputs"]["y"]
+    assert np.asarray(nested, dtype=np.float64).shape == array.shape
+
+
+@pytest.mark.parametrize("datatype", [d for d in NUMPY if NUMPY[d].kind in "iu"])
+def test_integers_are_taken_to_their_bounds_and_not_beyond(datatype: Datatype) -> None:
+    bounds = np.iinfo(NUMPY[datatype])
+    spec = TensorSpec(name="x", datatype=datatype, shape=[2])
+    assert decode_tensor(spec, [2], [int(bounds.min), int(bounds.max)]).tolist() == [bounds.min, bounds.max]
+    for value in (int(bounds.min) - 1, int(bounds.max) + 1):
+        with pytest.raises(ApiError, match="outside the range"):
+            decode_tensor(spec, [2], [0, value])
+
+
+def test_a_value_that_overflows_its_float_is_refused() -> None:
+    spec = TensorSpec(name="x", datatype=Datatype.FP16, shape=[1])
+    assert decode_tensor(spec, [1], [65504]).tolist() == [65504]
+    with pytest.raises(ApiError, match="outside the range of FP16"):
+        decode_tensor(spec, [1], [70000])
