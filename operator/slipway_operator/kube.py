@@ -30,6 +30,9 @@ REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=5)
 _NOT_AUTHORIZED: Final = re.compile(r'User "[^"]*" cannot ')
 """The authorizer's words. Admission answers 403 as well, about the object."""
 
+_OTHER_UID: Final = re.compile(r"metadata\.uid: Invalid value: .*field is immutable", re.DOTALL)
+"""An apply under a uid that the object does not have."""
+
 _APPLY: Final = "application/apply-patch+yaml"
 _MERGE: Final = "application/merge-patch+json"
 _JSON: Final = "application/json"
@@ -197,7 +200,7 @@ def _error(code: int, answer: Body) -> ApiError:
     message = str(answer.get("message") or answer.get("reason") or f"status {code}")
     if code == 404:
         return NotFoundError(code, message)
-    if code == 409:
+    if code == 409 or (code == 422 and _OTHER_UID.search(message)):
         return ConflictError(code, message)
     if code == 403 and _NOT_AUTHORIZED.search(message):
         # Our own rights, which an API server that has just started does not know yet; no fault of any spec.

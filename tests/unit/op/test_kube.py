@@ -58,6 +58,7 @@ def against(
     [
         (404, 'services "digits" not found', NotFoundError),
         (409, "uid mismatch", ConflictError),
+        (422, 'Service "digits" is invalid: metadata.uid: Invalid value: "u1": field is immutable', ConflictError),
         (422, "Service is invalid", RefusedError),
         (403, 'services "digits" is forbidden: exceeded quota', RefusedError),
         (403, 'services is forbidden: User "system:serviceaccount:a:b" cannot patch resource', TransientError),
