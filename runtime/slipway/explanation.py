@@ -46,6 +46,8 @@ def _explain_type(expected: str, given: Any) -> str:
 def _type_hint(expected: str, given: Any) -> str:
     if expected == "string":
         return _quotes_hint(given)
+    if expected == "integer" and type(given) is int:
+        return " It does not fit into 64 bits."
     if isinstance(given, str) and expected in _LOOKS_LIKE and _LOOKS_LIKE[expected].fullmatch(given):
         return " Remove the quotes."
     if expected == "array" and isinstance(given, dict):

@@ -114,6 +114,8 @@ def read_documents(source: str, text: str) -> Iterator[Document]:
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         context = f", {error.context}" if error.context and error.context_mark else ""
         raise ManifestSyntaxError(f"{error.problem}{context}", line, column) from error
+    except RecursionError as error:
+        raise ManifestSyntaxError("lists or objects are nested too deeply", 1, 1) from error
     except yaml.reader.ReaderError as error:
         before = text[: error.position] if isinstance(error.position, int) else ""
         line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1

@@ -1,6 +1,6 @@
 """Check the part of an object that Kubernetes itself defines: apiVersion, kind and metadata. Pure.
 
-The form of the name is the CRD's rule; here is what the API server checks of every object.
+Here is what the API server checks of every object; what the CRD asks of the name beyond that are its own rules.
 """
 
 from __future__ import annotations
@@ -77,8 +77,13 @@ def _check_names(metadata: Mapping[str, Any]) -> Iterator[Problem]:
     for field in ("name", "generateName", "namespace"):
         if metadata.get(field) is not None and not isinstance(metadata[field], str):
             yield Problem(("metadata", field), f"got {quote(metadata[field])}, expected a string. Put it into quotes.")
-    if not metadata.get("name") and not metadata.get("generateName"):
+    name = metadata.get("name") or metadata.get("generateName")
+    if not name:
         yield Problem(("metadata", "name"), "required and missing. Add a name.")
+    elif isinstance(name, str) and not _DNS_SUBDOMAIN.fullmatch(name if metadata.get("name") else f"{name}x"):
+        expected = "lower-case letters, digits and '-', beginning with a letter and ending with a letter or digit"
+        field = "name" if metadata.get("name") else "generateName"
+        yield Problem(("metadata", field), f"got {quote(name)}, expected {expected}. Choose such a name.")
     namespace = metadata.get("namespace")
     if isinstance(namespace, str) and namespace and not _DNS_LABEL.fullmatch(namespace):
         expected = "at most 63 lower-case letters, digits and '-', beginning and ending with a letter or digit"

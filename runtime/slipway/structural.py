@@ -20,6 +20,7 @@ Schema = Mapping[str, Any]
 
 _MATCHES_RE2: Final = base_functions["matches"]
 _LIST_OF_NAMES_LIMIT: Final = 12
+_INT64_LIMIT: Final = 2**63
 
 
 def prune(schema: Schema, value: Any, path: Path = ()) -> Iterator[Problem]:
@@ -53,16 +54,17 @@ def fill_defaults(schema: Schema, value: Any) -> None:
             fill_defaults(schema.get("items", {}), item)
     if not isinstance(value, dict):
         return
-    for key, child in schema.get("properties", {}).items():
-        if key in value and value[key] is None and not child.get("nullable"):
+    known, further = schema.get("properties", {}), schema.get("additionalProperties")
+    for key in list(value):
+        child = known.get(key, further)
+        if value[key] is None and isinstance(child, Mapping) and not child.get("nullable"):
             del value[key]
+        elif isinstance(child, Mapping):
+            fill_defaults(child, value[key])
+    for key, child in known.items():
         if key not in value and "default" in child:
             value[key] = deepcopy(child["default"])
-        if key in value:
             fill_defaults(child, value[key])
-    if isinstance(further := schema.get("additionalProperties"), Mapping):
-        for child_value in value.values():
-            fill_defaults(further, child_value)
 
 
 def check_structure(schema: Schema, value: Any, path: Path = ()) -> Iterator[Problem]:
@@ -97,12 +99,19 @@ def _find_repeated(schema: Schema, value: Any, path: Path) -> Iterator[Problem]:
 def _check_type(validator: Any, expected: str, instance: Any, schema: Schema) -> Iterator[ValidationError]:
     if instance is None and schema.get("nullable"):
         return
-    if not validator.is_type(instance, expected):
+    if not _is_type(validator, instance, expected):
         yield ValidationError("type")
 
 
+def _is_type(validator: Any, instance: Any, expected: str) -> bool:
+    """An integer beyond 64 bits is none to the API server."""
+    if expected == "integer" and isinstance(instance, int) and not -_INT64_LIMIT <= instance < _INT64_LIMIT:
+        return False
+    return bool(validator.is_type(instance, expected))
+
+
 def _check_int_or_string(validator: Any, enabled: bool, instance: Any, _: Schema) -> Iterator[ValidationError]:
-    if enabled and not (validator.is_type(instance, "integer") or validator.is_type(instance, "string")):
+    if enabled and not any(_is_type(validator, instance, expected) for expected in ("integer", "string")):
         yield ValidationError("type")
 
 

@@ -63,20 +63,21 @@ def _judge(document: Document, report: Report, seen: dict[tuple[str | None, str]
     if not concerns_us(value):
         report.notes.append(f"{here}: {value['kind']} {_name(document)}: skipped, only {KIND} is checked.")
         return
-    problems = sorted([*document.duplicates, *find_problems(value)], key=lambda found: document.line(found.path))
+    found, spec = admit(value)
+    problems = sorted([*document.duplicates, *found], key=lambda problem: document.line(problem.path))
     report.problems += [
         f"{document.source}:{document.line(problem.path)}: {KIND} {_name(document)}: {problem}" for problem in problems
     ]
     if problems:
         return
     metadata = value["metadata"]
-    name = metadata.get("name") or f"{metadata['generateName']}{_GENERATED_SUFFIX}"
+    name = _object_name(metadata)
     key = (metadata.get("namespace"), name)
     if key in seen:
         report.notes.append(f"{here}: {KIND} {name}: given before at {seen[key]}; kubectl applies the later one last.")
     seen[key] = here
-    spec = ModelDeploymentSpec.model_validate(value["spec"])
-    report.models.append(ValidModel(document.source, metadata.get("namespace"), name, spec))
+    model = ModelDeploymentSpec.model_validate(spec)
+    report.models.append(ValidModel(document.source, metadata.get("namespace"), name, model))
 
 
 def _name(document: Document) -> str:
@@ -87,22 +88,31 @@ def _name(document: Document) -> str:
 
 def find_problems(value: Any) -> list[Problem]:
     """What the API server would refuse of one object, from strict decoding to the last rule; `value` stays as it is."""
-    if not isinstance(value, dict):
-        return [Problem((), f"got {quote(value)}, expected an object with apiVersion, kind, metadata and spec.")]
-    problems = [*check_type(value), *check_metadata(value.get("metadata"))]
-    schema = _schema()
-    subject = {key: deepcopy(item) for key, item in value.items() if key not in ("apiVersion", "kind", "metadata")}
-    subject.pop("status", None)  # dropped unread: only the operator writes it, through the status subresource
-    problems += prune(_without_metadata(schema), subject)
-    fill_defaults(_without_metadata(schema), subject)
+    return admit(value)[0]
 
-    broken: set[Path] = {problem.path for problem in problems if problem.path[:1] == ("metadata",)}
-    structural = list(check_structure(_without_metadata(schema), subject))
-    broken |= {problem.path for problem in structural}
+
+def admit(value: Any) -> tuple[list[Problem], dict[str, Any]]:
+    """Problems, and the spec as the API server would store it: pruned, nulls gone, defaults filled in."""
+    if not isinstance(value, dict):
+        return [Problem((), f"got {quote(value)}, expected an object with apiVersion, kind, metadata and spec.")], {}
     metadata = value.get("metadata")
-    subject["metadata"] = {"name": _object_name(metadata)} if isinstance(metadata, dict) else {}
-    problems += [*structural, *check_rules(schema, subject, broken)]
-    return [Problem(_mark_map_keys(schema, problem.path), problem.text) for problem in problems]
+    problems = [*check_type(value), *check_metadata(metadata)]
+    schema = _schema()
+    own_schema = _without_metadata(schema)
+    # The status is dropped unread: only the operator writes it, through its subresource.
+    dropped = ("apiVersion", "kind", "metadata", "status")
+    subject = {key: deepcopy(item) for key, item in value.items() if key not in dropped}
+    problems += prune(own_schema, subject)
+    fill_defaults(own_schema, subject)
+
+    structural = list(check_structure(own_schema, subject))
+    broken: set[Path] = {problem.path for problem in problems if problem.path[:1] == ("metadata",)}
+    broken |= {problem.path for problem in structural}
+    name = _object_name(metadata) if isinstance(metadata, dict) else ""
+    problems += [*structural, *check_rules(schema, {**subject, "metadata": {"name": name}}, broken)]
+    return [Problem(_mark_map_keys(schema, problem.path), problem.text) for problem in problems], subject.get(
+        "spec", {}
+    )
 
 
 def _mark_map_keys(schema: Schema, path: Path) -> Path:

@@ -100,6 +100,7 @@ def test_a_merged_key_is_no_duplicate_when_it_is_overridden() -> None:
         ("a: !secret 1", 1, 4, "!secret"),
         ("&a [*a]", 1, 1, "contains itself"),
         ("a: b\nc: \x01", 2, 4, "not allowed"),
+        ("[" * 5000, 1, 1, "nested too deeply"),
     ],
 )
 def test_a_syntax_error_tells_line_and_column_when_the_text_is_no_yaml(

@@ -93,6 +93,10 @@ def test_every_mistake_is_named_with_its_line_when_there_are_many() -> None:
             "  resources: {limits: {memory: true}}",
             "spec.resources.limits[memory]: got true (a boolean), expected an integer or a string. Put it into quotes.",
         ),
+        (
+            "  resources: {limits: {memory: 9223372036854775808}}",
+            "spec.resources.limits[memory]: got 9223372036854775808 (an integer), expected an integer or a string.",
+        ),
         ("  runtime: {image: ''}", "spec.runtime.image: got '', expected at least 1 character."),
         (
             "  exposure: {service: {type: clusterip}}",
@@ -120,6 +124,9 @@ def test_the_answer_says_what_was_given_what_is_expected_and_what_to_do_when_ref
         ("{name: digits, nmaespace: x}", "metadata.nmaespace: unknown field. Did you mean namespace?"),
         ("{name: digits, namespace: My_Space}", "metadata.namespace: got 'My_Space', expected at most 63 lower-case"),
         ("{labels: {a: b}}", "metadata.name: required and missing. Add a name."),
+        ("{name: digits_2}", "metadata.name: got 'digits_2', expected lower-case letters, digits and '-'"),
+        ("{name: Digits}", "metadata.name: got 'Digits', expected lower-case letters, digits and '-'"),
+        ("{generateName: Digits-}", "metadata.generateName: got 'Digits-', expected lower-case letters"),
         ("{name: 1}", "metadata.name: got 1, expected a string. Put it into quotes."),
         ("[name]", "metadata: got a list, expected an object. Add metadata with a name."),
     ],
@@ -184,6 +191,14 @@ def test_defaults_are_filled_in_before_the_rules_when_a_block_is_empty() -> None
     # gpu.resourceName has a default, which the rule on limits compares with.
     (problem,) = problems_of("  resources: {gpu: {}, limits: {nvidia.com/gpu: 1}}")
     assert "gpu.count sets already" in problem
+
+
+def test_a_null_counts_as_absent_when_the_field_takes_none() -> None:
+    nothing = "  rollout:\n  replicas: null\n  resources: {limits: {memory: null}, gpu: {count: ~}}"
+    (model,) = validate(VALID + nothing).models
+    assert (model.spec.rollout, model.spec.replicas) == (None, 1)
+    (problem,) = validate(VALID.replace("uri: s3://models/digits.pt", "uri:")).problems
+    assert "spec.artifact.uri: required and missing" in problem
 
 
 def test_the_same_object_twice_is_noted_when_both_are_valid() -> None:
