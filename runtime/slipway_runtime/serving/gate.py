@@ -61,6 +61,12 @@ class Gate:
         with self._metrics.in_flight.track_inprogress():
             await self._answer(scope, receive, self._finish_headers(exchange, send), exchange)
         self._count(exchange)
+        if exchange.status >= 500 and not (self._lifecycle.draining or exchange.reason == "loading"):
+            log.warning(
+                "A request was answered %d",
+                exchange.status,
+                extra={"request_id": exchange.request_id, "reason": exchange.reason, "path": scope["path"]},
+            )
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange) -> None:
         app = self._app or self._answer_while_loading
