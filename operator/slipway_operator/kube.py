@@ -57,7 +57,7 @@ class KubeApi(Protocol):
         """Change the object that has this uid, or make one where there is none. Returns what it has become."""
         ...
 
-    async def apply_status(self, key: Key, uid: str, status: Body) -> Body: ...
+    async def apply_status(self, key: Key, status: Body) -> Body: ...
 
     async def delete(self, ref: ChildRef, namespace: str, uid: str) -> None:
         """Delete the object that has this uid. That it is gone already is no error."""
@@ -118,11 +118,11 @@ class AioKubeApi:
         query = {"fieldManager": COMPONENT, "force": "true" if uid is not None else "false"}
         return await self._request("PATCH", ref.resource, ref.resource.path(namespace, ref.name), query, body, _APPLY)
 
-    async def apply_status(self, key: Key, uid: str, status: Body) -> Body:
+    async def apply_status(self, key: Key, status: Body) -> Body:
         body = {
             "apiVersion": MODEL.api_version,
             "kind": MODEL.kind,
-            "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid},
+            "metadata": {"name": key.name, "namespace": key.namespace},
             "status": status,
         }
         query = {"fieldManager": STATUS_FIELD_MANAGER, "force": "true"}

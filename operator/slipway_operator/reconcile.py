@@ -110,12 +110,10 @@ class Reconciler:
         if wanted.status == memory.status:
             return
         try:
-            written = await self.api.apply_status(model.key, model.uid, wanted.status)
-        except (ConflictError, NotFoundError) as error:
-            if error.status == 404 or "uid" in error.message.lower():
-                # Deleted, or deleted and made again, since the cache heard of it.
-                return
-            raise TransientError(error.status, error.message) from error
+            written = await self.api.apply_status(model.key, wanted.status)
+        except NotFoundError:
+            # Deleted since the cache heard of it.
+            return
         memory.status = wanted.status
         memory.status_version = int(written["metadata"]["resourceVersion"])
         for note in wanted.notes:

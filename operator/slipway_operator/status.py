@@ -18,13 +18,14 @@ from slipway_operator.resources import DEPLOYMENT, INGRESS, SERVICE, ChildRef
 
 Status = dict[str, Any]
 
-_QUIET: Final = frozenset({Reason.RECONCILING, Reason.SERVICE_ONLY, Reason.NO_PODS_READY, Reason.ADDRESS_PENDING})
-"""Passing states, told by others or worth no event."""
+_QUIET: Final = frozenset(
+    {Reason.RECONCILING, Reason.SERVICE_ONLY, Reason.NO_PODS_READY, Reason.PODS_READY, Reason.ADDRESS_PENDING}
+)
+"""Passing states, and what another condition tells better."""
 _NORMAL: Final = frozenset(
     {
         Reason.VALID,
         Reason.PREDICTIONS_ANSWERED,
-        Reason.PODS_READY,
         Reason.ROLLING_OUT,
         Reason.ROLLOUT_COMPLETE,
         Reason.SCALED_TO_ZERO,

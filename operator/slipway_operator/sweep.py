@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -54,9 +53,11 @@ class Sweep:
     async def run(self, seconds: float) -> None:
         wait = seconds
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._requested.wait(), wait)
-                await asyncio.sleep(GATHER_SECONDS)
+            # Not `wait_for`, which starts a task: at its end kopf waits for every task younger than itself.
+            timer = asyncio.get_running_loop().call_later(wait, self._requested.set)
+            await self._requested.wait()
+            timer.cancel()
+            await asyncio.sleep(GATHER_SECONDS)
             self._requested.clear()
             try:
                 await self.once()

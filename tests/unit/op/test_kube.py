@@ -126,7 +126,7 @@ def test_the_status_is_written_as_its_own_manager() -> None:
         return 200, body
 
     async def use(api: AioKubeApi) -> None:
-        await api.apply_status(Key("vision", "digits"), "u1", {"replicas": 1})
+        await api.apply_status(Key("vision", "digits"), {"replicas": 1})
 
     against(answer, use, Metrics())
     path = "/apis/slipway.dev/v1alpha1/namespaces/vision/modeldeployments/digits/status"
