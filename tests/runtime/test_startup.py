@@ -43,7 +43,7 @@ def test_probes_answer_and_predictions_wait_while_the_artifact_is_fetched(start_
     assert server.termination_message() is None
 
 
-def test_serves_with_an_older_revision_in_the_cache(
+def test_serves_from_the_cache_while_the_store_is_away(
     start_runtime: StartRuntime, archives: Path, tmp_path: Path
 ) -> None:
     content = (archives / "linear.pt").read_bytes()
