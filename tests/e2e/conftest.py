@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster.lifecycle import Cluster
+import torch
 
+from tests.cluster.lifecycle import Cluster
 from tests.e2e.models import CREDENTIALS, Model
 from tests.stack import chart
 from tests.stack.images import REPOSITORY, Images, build_and_push
@@ -22,7 +23,7 @@ from tests.stack.store import Store, start_store
 
 @dataclass(frozen=True)
 class Digits:
-    """The trained example and digits it has not seen."""
+    """The trained example and digits it has not seen, each with the label that this very model gives it."""
 
     path: Path
     digest: str
@@ -35,7 +36,10 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
     script = REPOSITORY / "examples" / "digits" / "train.py"
     subprocess.run([sys.executable, str(script), "--output", str(directory / "model.pt")], check=True)
     model = directory / "model.pt"
-    samples = json.loads((directory / "samples.json").read_text())[:8]
+    images = [sample["image"] for sample in json.loads((directory / "samples.json").read_text())]
+    with torch.inference_mode():
+        labels, _ = torch.jit.load(str(model))(torch.tensor(images))
+    samples = [{"image": image, "label": int(label)} for image, label in zip(images, labels, strict=True)]
     return Digits(model, f"sha256:{hashlib.sha256(model.read_bytes()).hexdigest()}", samples)
 
 

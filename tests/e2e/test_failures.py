@@ -8,8 +8,8 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from tests.cluster.lifecycle import Cluster
 
+from tests.cluster.lifecycle import Cluster
 from tests.e2e.conftest import Digits, make_deploy
 from tests.e2e.models import CREDENTIALS, Model
 from tests.stack.images import Images
@@ -18,6 +18,8 @@ from tests.stack.store import Store
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 NAMESPACE = "slipway-e2e-failures"
+ENDPOINT_ONLY = "endpoint-only"
+"""A Secret that says where the store is and holds no keys."""
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +27,13 @@ def served(installed: Cluster, store: Store, digits: Digits) -> Iterator[Model]:
     """A model that serves; each test changes it for the worse and this fixture's users mend it again."""
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     installed.kubectl("apply", "-f", "-", stdin=json.dumps(namespace))
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": ENDPOINT_ONLY, "namespace": NAMESPACE},
+        "stringData": {"AWS_ENDPOINT_URL": store.endpoint},
+    }
+    installed.kubectl("apply", "-f", "-", stdin=json.dumps(secret))
     model = make_deploy(installed, store, digits, NAMESPACE)()
     model.wait_ready()
     yield model
@@ -51,7 +60,11 @@ CAUSES = {
     "missing-key": (artifact(uri="s3://models/digits/nothing.pt"), "ArtifactNotFound", "digits/nothing.pt"),
     "missing-bucket": (artifact(uri="s3://nowhere/model.pt"), "ArtifactNotFound", "nowhere"),
     "wrong-digest": (artifact(digest="sha256:" + "0" * 64), "DigestMismatch", "sha256:" + "0" * 64),
-    "no-credentials": (artifact(credentials=None), "CredentialsMissing", "spec.artifact.credentials"),
+    "no-credentials": (
+        artifact(credentials={"secretRef": {"name": ENDPOINT_ONLY}}),
+        "CredentialsMissing",
+        "spec.artifact.credentials",
+    ),
     "missing-secret": (artifact(credentials={"secretRef": {"name": "absent"}}), "ContainerConfigError", '"absent"'),
     "unreachable-host": (artifact(uri="http://nowhere.invalid/model.pt"), "ArtifactUnreachable", "nowhere.invalid"),
     "gpu-count": ({"resources": {"gpu": {"count": 64}}}, "Unschedulable", "nvidia.com/gpu"),
