@@ -66,7 +66,7 @@ class Capacity:
             if fresh < size + 1:
                 break
             size += 1
-        return size
+        return max(self.batch_size, profile.best_size(size))
 
     def _keeps_up(self, rows: int) -> bool:
         """One batch in progress and one's own fit into the span."""

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from statistics import median
+from statistics import NormalDist, median
 from typing import Final
 
 _PRIOR_WEIGHT: Final = 4.0
@@ -27,6 +27,8 @@ _KEPT_RATIOS: Final = 64
 _DRIFT_WINDOW: Final = 16
 _DRIFT_BAND: Final = (0.9, 1.1)
 _REFRESH_EVERY: Final = 16
+_ONE_SIGMA: Final = 0.8413
+"""The quantile of a normal distribution one deviation above its middle."""
 _LEAST_TAIL: Final = 1.05
 _LEAST_MARGIN: Final = 1.02
 
@@ -154,10 +156,19 @@ class ExecutionProfile:
         ]
         at_size = list(accumulate(blended, max))
         self._medians = [at_size[size] for size in self._padded]
-        self._tail = max(_LEAST_TAIL, _quantile(self._ratios, self._quantile))
+        self._tail = max(_LEAST_TAIL, self._estimate_tail())
         factor = max(_LEAST_MARGIN, self._tail * self._margin)
         self._planned = [seconds * factor for seconds in self._medians]
         self._best = _best_sizes(self._medians)
+
+    def _estimate_tail(self) -> float:
+        """The quantile as it was seen, as far as there are enough runs to see it; for the rest, the one that their
+        spread would have without outliers, because a few runs with one spike among them tell nothing about a tail."""
+        ordered = sorted(self._ratios)
+        seen = len(ordered) / _RATIOS
+        middle, upper = _quantile(ordered, 0.5), _quantile(ordered, _ONE_SIGMA)
+        regular = middle + (upper - middle) * NormalDist().inv_cdf(self._quantile)
+        return seen * _quantile(ordered, self._quantile) + (1 - seen) * regular
 
 
 def _padded_sizes(max_batch_size: int, allowed: Sequence[int]) -> list[int]:
@@ -199,8 +210,7 @@ def _best_sizes(medians: Sequence[float]) -> list[int]:
     return sizes
 
 
-def _quantile(values: Sequence[float], quantile: float) -> float:
-    ordered = sorted(values)
+def _quantile(ordered: Sequence[float], quantile: float) -> float:
     if not ordered:
         return 1.0
     position = quantile * (len(ordered) - 1)

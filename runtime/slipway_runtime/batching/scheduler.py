@@ -26,6 +26,9 @@ MAX_LANES: Final = 64
 PRIORITY_SHARE: Final = 0.25
 """A step of priority overtakes what arrived up to this share of the target (or of the timeout) before."""
 
+MARGIN_STEP: Final = 0.005
+"""Smaller changes of the margin are not worth computing the curves again."""
+
 
 class Scheduler:
     """`points` are warm-up runs in seconds per batch size, for rows of `row_elements` elements in `bucket`."""
@@ -152,14 +155,12 @@ class Scheduler:
         return len(self._entries) == 1 and not self._running
 
     def _compare_with_target(self, lane: Lane, batch: Batch, now: float) -> bool:
-        for part in batch.slices:
-            if part.last:
-                self._feedback.observe(now > part.target_at)
-        profile = lane.profile
-        margin = self._feedback.adjust(profile.margin, profile.tail_factor)
-        if margin is None or margin == profile.margin:
+        ended = [part for part in batch.slices if part.last]
+        late = sum(now > part.target_at for part in ended)
+        self._feedback.observe(len(ended), late, lane.profile.tail_factor)
+        if abs(self._feedback.margin - lane.profile.margin) < MARGIN_STEP:
             return False
-        profile.set_margin(margin)
+        lane.profile.set_margin(self._feedback.margin)
         return True
 
     def _start(self, lane: Lane, parts: Sequence[tuple[Entry, int]], now: float) -> Batch:

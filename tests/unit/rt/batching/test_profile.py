@@ -129,17 +129,23 @@ def test_the_arrival_rate_is_measured() -> None:
 
 def test_planning_grows_careful_when_answers_are_late_and_relaxes_when_none_is() -> None:
     feedback = LateFeedback(0.99)
-    for number in range(200):
-        feedback.observe(number % 20 == 0)
-    raised = feedback.adjust(1.0, 1.2)
-    assert raised is not None
-    assert raised > 1.0
-    assert feedback.adjust(raised, 1.2) is None
-    for _ in range(200):
-        feedback.observe(False)
-    relaxed = feedback.adjust(raised, 1.2)
-    assert relaxed is not None
-    assert relaxed < raised
+    start = feedback.margin
+    feedback.observe(answers=64, late=64, tail_factor=1.2)
+    raised = feedback.margin
+    assert raised > start
+    feedback.observe(answers=1000, late=0, tail_factor=1.2)
+    assert feedback.margin < raised
+    feedback.observe(answers=10**6, late=0, tail_factor=1.2)
+    assert feedback.margin == pytest.approx(1 / 1.2)
+
+
+def test_lateness_within_the_promise_keeps_the_margin_however_it_clusters() -> None:
+    feedback = LateFeedback(0.99)
+    for _ in range(20):
+        before = feedback.margin
+        feedback.observe(answers=9_940, late=0, tail_factor=1.5)
+        feedback.observe(answers=60, late=60, tail_factor=1.5)
+        assert feedback.margin == pytest.approx(before)
 
 
 def test_the_ladder_holds_the_sizes_around_powers_of_two() -> None:

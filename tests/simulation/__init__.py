@@ -1,0 +1,1 @@
+"""A discrete-event simulator that referees batching policies: ours and re-implementations of others."""

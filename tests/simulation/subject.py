@@ -1,0 +1,55 @@
+"""The scheduler of the runtime as a policy of the simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from slipway_runtime.batching.policy import BatchingPolicy, LatencyTarget, Objective
+from slipway_runtime.batching.scheduler import Scheduler
+from slipway_runtime.batching.sizes import ladder
+from slipway_runtime.batching.work import Batch, Request
+from tests.simulation.engine import Turn
+from tests.simulation.hardware import Hardware
+
+_WARM_UP_RUNS = 8
+
+
+def warm_up(hardware: Hardware, rng: np.random.Generator) -> dict[int, tuple[float, ...]]:
+    return {
+        size: tuple((hardware.seconds(size) * hardware.noise_block(rng, _WARM_UP_RUNS)).tolist())
+        for size in ladder(hardware.max_batch_size)
+    }
+
+
+class Subject:
+    name = "Slipway"
+
+    def __init__(self, hardware: Hardware, rng: np.random.Generator, **changes: object) -> None:
+        target = LatencyTarget(hardware.target_seconds, hardware.quantile)
+        policy = BatchingPolicy(max_batch_size=hardware.max_batch_size, target=target)
+        self.scheduler = Scheduler(replace(policy, **changes), warm_up(hardware, rng))
+        self._batches: dict[int, Batch] = {}
+
+    def offer(self, request: int, now: float) -> bool:
+        return self.scheduler.offer(Request(request), now) is None
+
+    def turn(self, now: float) -> Turn:
+        decision = self.scheduler.decide(now)
+        if decision.batch is None:
+            return Turn(wake_at=decision.wake_at)
+        requests = [int(str(part.request.id)) for part in decision.batch.slices]
+        self._batches[requests[0]] = decision.batch
+        return Turn(requests)
+
+    def complete(self, batch: Sequence[int], started_at: float, now: float) -> None:
+        self.scheduler.complete(self._batches.pop(batch[0]), now)
+
+
+class Efficient(Subject):
+    name = "Slipway, objective Efficiency"
+
+    def __init__(self, hardware: Hardware, rng: np.random.Generator) -> None:
+        super().__init__(hardware, rng, objective=Objective.EFFICIENCY)
