@@ -105,10 +105,8 @@ class Scheduler:
     def expire(self, now: float) -> list[Refusal]:
         """Drops what cannot be answered in time any more. To be called by a timer as well, at `next_expiry`."""
         dropped: list[Refusal] = []
-        if self._alone:
-            (entry, lane) = next(iter(self._entries.values()))
-            if now < entry.deadline_at:
-                return dropped
+        if self._alone and now < self._first_entry.deadline_at:
+            return dropped
         for lane in self._lanes.values():
             if lane.backlog.requests:
                 dropped += self._refuse_all(lane, drop_hopeless(lane, now), now)
@@ -116,6 +114,8 @@ class Scheduler:
 
     def next_expiry(self) -> float | None:
         """When the next queued request becomes hopeless."""
+        if self._alone:
+            return self._first_entry.deadline_at
         return min(
             (
                 lane.due(entry) - lane.remaining_seconds(entry)
@@ -153,6 +153,10 @@ class Scheduler:
         """One request and nothing else to do: it is tried even if it is expected to be late, or a profile that is
         wrong would never be corrected."""
         return len(self._entries) == 1 and not self._running
+
+    @property
+    def _first_entry(self) -> Entry:
+        return next(iter(self._entries.values()))[0]
 
     def _compare_with_target(self, lane: Lane, batch: Batch, now: float) -> bool:
         ended = [part for part in batch.slices if part.last]

@@ -172,6 +172,15 @@ def test_a_late_request_is_tried_when_the_machine_is_idle() -> None:
     assert ids(scheduler.decide(0.0).batch) == ["large"]
 
 
+def test_an_idle_machine_gives_a_request_up_only_when_nobody_waits_for_it() -> None:
+    scheduler = make(mode=Mode.STATIC, max_queue_delay_seconds=5.0, target=TARGET, timeout_seconds=0.3)
+    offer(scheduler, *singles(1))
+    assert scheduler.decide(0.0).batch is None
+    assert scheduler.next_expiry() == pytest.approx(0.3)
+    assert scheduler.expire(0.2) == []
+    assert [refusal.request.id for refusal in scheduler.expire(0.31)] == [0]
+
+
 def test_overload_queues_instead_when_told_to() -> None:
     scheduler = make(target=LatencyTarget(0.1, on_overload=OnOverload.QUEUE), max_batch_size=1, timeout_seconds=60.0)
     assert offer(scheduler, *singles(300)) == [None] * 300
