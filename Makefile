@@ -19,7 +19,7 @@ test: install ## Run every tier of tests that can run on this machine
 	@$(PYTHON) -m pytest
 
 unit: install ## Run the quick tests (under a minute, no cluster)
-	@$(PYTHON) -m pytest -m unit
+	@$(PYTHON) -m pytest -m unit tests/unit tests/simulation
 
 check: install verify ## Lint, types, import contracts, generated files, chart
 	@.venv/bin/ruff check .
@@ -34,6 +34,7 @@ format: install ## Format and mend what the linter can mend
 
 generate: install ## Write the CRD, the chart's copies of it and of the RBAC rules, and the reference pages
 	@$(PYTHON) -m slipway_operator.tools.generate
+	@$(PYTHON) -m slipway.reference > docs/reference/cli.md
 
 verify: install ## Fail when a generated file is stale
 	@$(PYTHON) -m slipway_operator.tools.generate --check
