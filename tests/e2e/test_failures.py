@@ -56,6 +56,7 @@ def artifact(**changes: Any) -> dict[str, Any]:
     return {"artifact": base | changes}
 
 
+HEALING = ("ArtifactUnreachable", "Unschedulable")
 CAUSES = {
     "missing-key": (artifact(uri="s3://models/digits/nothing.pt"), "ArtifactNotFound", "digits/nothing.pt"),
     "missing-bucket": (artifact(uri="s3://nowhere/model.pt"), "ArtifactNotFound", "nowhere"),
@@ -80,7 +81,8 @@ def test_cause_is_named_and_old_revision_serves_when_update_is_bad(
     assert words in conditions["Ready"]["message"]
     assert conditions["Available"]["status"] == "True"
     assert conditions["Accepted"]["status"] == "True"
-    assert conditions["Progressing"]["reason"] == reason
+    # A cause that may pass by itself, such as a full cluster, is no reason to give up.
+    assert conditions["Progressing"]["status"] == ("True" if reason in HEALING else "False")
     row = mended.row()
     assert (row["READY"], row["REASON"]) == ("False", reason)
     assert mended.get()["status"]["lastFailure"]["reason"] == reason

@@ -48,9 +48,9 @@ def test_path_prefix_reaches_the_model_when_the_ingress_has_one(
     model.wait_ready()
     model.kubectl("wait", "--for=condition=RouteReady", f"mdep/{model.name}", "--timeout=60s")
     url = model.get()["status"]["url"]
-    assert url == f"http://{installed.ingress_address}/models/digits"
-    assert model.predict(url) == [sample["label"] for sample in digits.samples]
-    assert httpx.get(f"{url}/docs", timeout=10).status_code == 200
+    assert url == f"http://{installed.ingress_address}/models/digits/"
+    assert model.predict(url.rstrip("/")) == [sample["label"] for sample in digits.samples]
+    assert httpx.get(f"{url}docs", timeout=10).status_code == 200
 
 
 def test_pods_are_admitted_when_the_namespace_enforces_restricted(
