@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from tests.cluster.lifecycle import Cluster
 
+from tests.cluster.lifecycle import Cluster
 from tests.e2e.conftest import Digits
 from tests.e2e.models import Model
 
