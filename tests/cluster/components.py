@@ -189,12 +189,13 @@ def _download_all(components: Sequence[Component], directory: Path, shown: Progr
 
     def attempt(component: Component) -> str | None:
         shown.stage(component.name, "downloading")
-        if component.release is None:
-            return "there is none"
         program = directory / component.name
         try:
+            if component.release is None:
+                raise DownloadFailedError("there is none")
             download(component.release, program)
         except DownloadFailedError as error:
+            shown.drop(component.name)
             return str(error)
         store(component, program, component.release.url)
         shown.done(component.name, f"downloaded {component.version}")

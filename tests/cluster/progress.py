@@ -30,6 +30,10 @@ class Progress:
             self._stages[part] = text
             self._first_stage = ""
 
+    def drop(self, part: str) -> None:
+        with self._lock:
+            self._stages.pop(part, None)
+
     def done(self, part: str, text: str) -> None:
         with self._lock:
             self._stages.pop(part, None)

@@ -59,7 +59,7 @@ def main() -> int:
 
 def run(steps: Steps) -> bool:
     """True when every shown digit was predicted right."""
-    with steps.step("Kubernetes, helm and an S3 server: find, download or compile"):
+    with steps.step("Kubernetes, helm and an S3 server: find, download or compile", ticks=False):
         components.ensure_all([*components.NODE, "helm", "versitygw"])
     with steps.step("Cluster: control plane, containerd, kubelet, DNS, Ingress, registry"):
         cluster = Cluster.up(CLUSTER, mode="node")

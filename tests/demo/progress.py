@@ -24,24 +24,23 @@ class Steps:
     durations_seconds: list[tuple[str, float]] = field(default_factory=list)
 
     @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Run one step; a failing step is named before the error passes on."""
+    def step(self, name: str, *, ticks: bool = True) -> Iterator[None]:
+        """Run one step; a failing step is named before the error passes on. Without `ticks` it shows its own."""
         number = len(self.durations_seconds) + 1
         head = f"[{number}/{self.total}] {name}"
         started = time.monotonic()
         finished = threading.Event()
         self._say(f"{head} …")
         ticker = threading.Thread(target=self._tick, args=(head, started, finished), daemon=True)
-        ticker.start()
+        if ticks:
+            ticker.start()
         try:
             yield
         except BaseException:
-            finished.set()
-            ticker.join()
+            _stop(ticker, finished)
             self._say(f"{head}: failed after {time.monotonic() - started:.0f} s")
             raise
-        finished.set()
-        ticker.join()
+        _stop(ticker, finished)
         seconds = time.monotonic() - started
         self.durations_seconds.append((name, seconds))
         self._say(f"{head}: done in {seconds:.1f} s")
@@ -66,3 +65,9 @@ class Steps:
     def _say(self, text: str) -> None:
         clear = "\r\033[2K" if self.out.isatty() else ""
         print(f"{clear}{text}", file=self.out, flush=True)
+
+
+def _stop(ticker: threading.Thread, finished: threading.Event) -> None:
+    finished.set()
+    if ticker.is_alive():
+        ticker.join()
