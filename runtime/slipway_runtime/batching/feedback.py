@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
-_AIM: Final = 0.6
-_STEP: Final = 0.002
+_AIM: Final = 1.0
+_STEP: Final = 0.0003
+"""Small, because one late batch of many rows should not make planning timid for thousands of answers."""
 _START: Final = 0.95
 """Few batches run at the very edge of their time, so planning at the full quantile is more careful than asked."""
 _MOST: Final = 1.6

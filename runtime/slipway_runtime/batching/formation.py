@@ -19,6 +19,8 @@ _KEEPS_UP: Final = 1.05
 """Throughput over arrival rate of a shrunken batch that is worth running."""
 _BUSY: Final = 0.7
 """Share of the capacity above which throughput counts more than one early row."""
+_TIME_VALUE: Final = 0.8
+"""Under overload a second of the executor is worth this share of what a full batch computes in it."""
 _GUARD_SECONDS: Final = 0.001
 """How long before the latest start a deliberate wait ends."""
 
@@ -152,9 +154,25 @@ def _late_entry(lane: Lane, now: float) -> Entry | None:
     size = profile.largest_within(slack, rows)
     if size < min(urgent.rows, lane.capacity.batch_limit):
         return urgent
-    if size >= backlog.rows or _rest_keeps_up(lane, size, now) or size >= _sufficient_size(lane):
+    if size >= backlog.rows or size >= _sufficient_size(lane):
         return None
-    return urgent
+    overloaded = lane.arrivals.rows_per_second > lane.capacity.rows_per_second
+    keep = _outweighs_dropping(lane, size, rows, now) if overloaded else _rest_keeps_up(lane, size, now)
+    return None if keep else urgent
+
+
+def _outweighs_dropping(lane: Lane, size: int, rows: int, now: float) -> bool:
+    """Whether `size` rows with the late one now are worth more than a batch of up to `rows` without the late ones.
+
+    Under overload some are lost either way, so what counts is rows computed less the time that takes.
+    """
+    backlog, profile, limit = lane.backlog, lane.profile, lane.capacity.batch_limit
+    size, rows = profile.best_size(size), profile.best_size(rows)
+    due_at = now + profile.planned_seconds(rows)
+    late = sum(entry.rows for entry in backlog if lane.due(entry) < due_at)
+    fresh = min(rows, backlog.rows - late)
+    rate = _TIME_VALUE * limit / profile.median_seconds(limit)
+    return fresh <= 0 or size - rate * profile.median_seconds(size) >= fresh - rate * profile.median_seconds(fresh)
 
 
 def _rest_keeps_up(lane: Lane, size: int, now: float) -> bool:

@@ -16,6 +16,8 @@ from typing import Final
 
 _PRIOR_WEIGHT: Final = 4.0
 """A size's own observations weigh as much as the seeded curve after this many."""
+_NEIGHBOUR_WEIGHT: Final = 10.0
+"""And as much as it for the sizes beside them, which did not run, after this many."""
 _EARLY_VISITS: Final = 20
 _EARLY_GAIN: Final = 0.2
 _LATE_GAIN: Final = 0.05
@@ -151,8 +153,10 @@ class ExecutionProfile:
 
     def _refresh(self) -> None:
         blended = [
-            (visits * local + _PRIOR_WEIGHT * prior * self._scale) / (visits + _PRIOR_WEIGHT)
-            for visits, local, prior in zip(self._visits, self._local, self._prior, strict=True)
+            (visits * local + _PRIOR_WEIGHT * prior * correction) / (visits + _PRIOR_WEIGHT)
+            for visits, local, prior, correction in zip(
+                self._visits, self._local, self._prior, self._corrections(), strict=True
+            )
         ]
         at_size = list(accumulate(blended, max))
         self._medians = [at_size[size] for size in self._padded]
@@ -160,6 +164,28 @@ class ExecutionProfile:
         factor = max(_LEAST_MARGIN, self._tail * self._margin)
         self._planned = [seconds * factor for seconds in self._medians]
         self._best = _best_sizes(self._medians)
+
+    def _corrections(self) -> list[float]:
+        """What the seeded curve is multiplied by at each size: as at the nearest sizes that ran, in proportion.
+
+        Otherwise a size that looked slow when it was measured would never run, and never be found to be faster.
+        """
+        known = {
+            size: self._scale + visits / (visits + _NEIGHBOUR_WEIGHT) * (local / prior - self._scale)
+            for size, (visits, local, prior) in enumerate(zip(self._visits, self._local, self._prior, strict=True))
+            if visits
+        }
+        if not known:
+            return [self._scale] * len(self._prior)
+        sizes = sorted(known)
+        corrections, upper = [], 0
+        for size in range(len(self._prior)):
+            while upper < len(sizes) - 1 and sizes[upper] < size:
+                upper += 1
+            low, high = sizes[max(0, upper - 1)], sizes[upper]
+            share = min(1.0, max(0.0, (size - low) / (high - low))) if high > low else 0.0
+            corrections.append(known[low] + share * (known[high] - known[low]))
+        return corrections
 
     def _estimate_tail(self) -> float:
         """The quantile as it was seen, as far as there are enough runs to see it; for the rest, the one that their

@@ -143,8 +143,8 @@ def test_lateness_within_the_promise_keeps_the_margin_however_it_clusters() -> N
     feedback = LateFeedback(0.99)
     for _ in range(20):
         before = feedback.margin
-        feedback.observe(answers=9_940, late=0, tail_factor=1.5)
-        feedback.observe(answers=60, late=60, tail_factor=1.5)
+        feedback.observe(answers=9_900, late=0, tail_factor=1.5)
+        feedback.observe(answers=100, late=100, tail_factor=1.5)
         assert feedback.margin == pytest.approx(before)
 
 
