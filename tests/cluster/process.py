@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import signal
@@ -22,6 +23,14 @@ _PROXY_VARIABLES: Final = ("http_proxy", "https_proxy", "all_proxy")
 
 # A child must be waited for by its parent, or it stays a zombie as long as a test run lasts.
 _children: dict[int, subprocess.Popen[bytes]] = {}
+
+
+@atexit.register
+def _disown() -> None:
+    """What still runs is meant to outlive this process; Popen would take it for forgotten and warn."""
+    for child in _children.values():
+        if child.poll() is None:
+            child.returncode = 0
 
 
 def identify(pid: int) -> ProcessIdentity | None:
