@@ -19,7 +19,7 @@ test: install ## Run every tier of tests that can run on this machine
 	@$(PYTHON) -m pytest
 
 unit: install ## Run the quick tests (under a minute, no cluster)
-	@$(PYTHON) -m pytest -m unit tests/unit tests/simulation
+	@$(PYTHON) -m pytest tests/unit
 
 check: install verify ## Lint, types, import contracts, generated files, chart
 	@.venv/bin/ruff check .
