@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from slipway_operator import clock
 from slipway_operator.cache import Cache, Memory, Refusal
@@ -118,8 +118,3 @@ class Reconciler:
         memory.status_version = int(written["metadata"]["resourceVersion"])
         for note in wanted.notes:
             self.recorder.tell(model, note)
-
-
-def status_summary(status: dict[str, Any]) -> dict[str, str]:
-    """Condition types and what they say."""
-    return {item["type"]: item["status"] for item in status.get("conditions") or []}

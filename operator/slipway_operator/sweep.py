@@ -14,7 +14,6 @@ from slipway_operator.errors import ApiError
 from slipway_operator.kube import KubeApi
 from slipway_operator.metrics import Metrics
 from slipway_operator.names import COMPONENT, MANAGED_BY_LABEL
-from slipway_operator.reconcile import status_summary
 from slipway_operator.records import child_record, model_record, pod_record
 from slipway_operator.resources import CHILDREN, MODEL, POD, Key, Resource
 from slipway_operator.workqueue import WorkQueue
@@ -114,7 +113,7 @@ class Sweep:
                     self._cache.put_model(record)
                     self._cache.check_status(record)
                     self._queue.add(record.key)
-                    seen.update(status_summary(record.status).items())
+                    seen.update(_claims(record.status).items())
             for key in self._cache.retain_models(uids, version, namespace):
                 self._queue.forget(key)
         self._metrics.objects.clear()
@@ -128,3 +127,8 @@ class Sweep:
             yield items, version
             # Thousands of records are no reason to answer a probe late.
             await asyncio.sleep(0)
+
+
+def _claims(status: dict[str, Any]) -> dict[str, str]:
+    """Condition types and what they say."""
+    return {item["type"]: item["status"] for item in status.get("conditions") or []}

@@ -16,11 +16,6 @@ from tests.runtime import archives as make
 pytestmark = [pytest.mark.runtime, pytest.mark.timeout(300)]
 
 
-class Branching(torch.nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + 1 if float(x.sum()) > 0 else x - 1
-
-
 class Baked(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.repeat(1, x.shape[0] if isinstance(x.shape[0], int) else int(x.shape[0]))

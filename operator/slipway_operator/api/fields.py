@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 
@@ -11,33 +11,25 @@ from slipway_operator.api.schema import Rule, rules
 _LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _DNS_NAME: Final = rf"^{_LABEL}(\\.{_LABEL})*$"
 
+
+def _dns_name(message: str) -> Any:
+    rule = Rule(f"self.matches('{_DNS_NAME}')", message)
+    return Field(min_length=1, max_length=253, json_schema_extra=rules(rule))
+
+
 ObjectName = Annotated[
     str,
-    Field(
-        min_length=1,
-        max_length=253,
-        json_schema_extra=rules(
-            Rule(
-                f"self.matches('{_DNS_NAME}')",
-                "got '{self}', expected the name of a Kubernetes object: lower-case letters, digits, - and ., with a"
-                " letter or digit at both ends. Correct the name.",
-            )
-        ),
+    _dns_name(
+        "got '{self}', expected the name of a Kubernetes object: lower-case letters, digits, - and ., with a letter or"
+        " digit at both ends. Correct the name."
     ),
 ]
 
 HostName = Annotated[
     str,
-    Field(
-        min_length=1,
-        max_length=253,
-        json_schema_extra=rules(
-            Rule(
-                f"self.matches('{_DNS_NAME}')",
-                "got '{self}', expected a host name such as models.example.com, in lower case and without scheme,"
-                " port, path or *. Correct the name.",
-            )
-        ),
+    _dns_name(
+        "got '{self}', expected a host name such as models.example.com, in lower case and without scheme, port, path"
+        " or *. Correct the name."
     ),
 ]
 
