@@ -50,6 +50,8 @@ class Format(StrEnum):
 
     AUTO = "Auto"
     TORCH_SCRIPT = "TorchScript"
+    PYTHON = "Python"
+    """Code that is run: loaded only when it is asked for by name, never by `Auto`."""
 
 
 class Datatype(StrEnum):
@@ -67,6 +69,7 @@ class Datatype(StrEnum):
     FP16 = "FP16"
     FP32 = "FP32"
     FP64 = "FP64"
+    BF16 = "BF16"
     BYTES = "BYTES"
 
 
@@ -93,6 +96,121 @@ class WarmupSample(Wire):
     inputs: list[TensorSpec]
 
 
+class BatchingMode(StrEnum):
+    """How requests share a batch."""
+
+    AUTO = "Auto"
+    """Sizes follow the latency target and the measured times; a lone request never waits."""
+    STATIC = "Static"
+    """Up to `maxBatchSize` rows, waited for at most `maxQueueDelayMilliseconds`."""
+    DISABLED = "Disabled"
+    """Every request runs alone."""
+
+
+class Objective(StrEnum):
+    """What batches are formed for, as long as the latency target holds."""
+
+    LATENCY = "Latency"
+    EFFICIENCY = "Efficiency"
+    """Wait for fuller batches: less time of the device per request, where several models share one."""
+
+
+class OnOverload(StrEnum):
+    """What becomes of a request that cannot be answered within the target."""
+
+    REJECT = "Reject"
+    """429 with Retry-After, at once."""
+    QUEUE = "Queue"
+    """It waits until its timeout."""
+
+
+class BatchingConfig(Wire):
+    mode: BatchingMode = BatchingMode.AUTO
+    objective: Objective = Objective.LATENCY
+    max_batch_size: Annotated[int, Field(ge=1, le=65536)] | None = None
+    """Rows of one batch. Unset: found at warm-up."""
+    max_queue_delay_milliseconds: Annotated[int, Field(ge=0)] | None = None
+    max_queue_length: Annotated[int, Field(ge=1)] | None = None
+    """Requests that wait. Unset: as many as can be answered in time."""
+    allowed_batch_sizes: list[Annotated[int, Field(ge=1)]] = []
+    """Ascending; a batch is padded to the next of them. Empty: every size."""
+
+
+class SLAConfig(Wire):
+    """Latency targets on the server, from a request's last byte to its answer. Empty: none."""
+
+    p50_milliseconds: Annotated[int, Field(ge=1)] | None = None
+    p95_milliseconds: Annotated[int, Field(ge=1)] | None = None
+    p99_milliseconds: Annotated[int, Field(ge=1)] | None = None
+    on_overload: OnOverload = OnOverload.REJECT
+
+
+class EngineKind(StrEnum):
+    """Where the model runs."""
+
+    AUTO = "Auto"
+    """In the gateway's process when the model is so small that a hand-over costs more than its work."""
+    IN_PROCESS = "InProcess"
+    WORKER = "Worker"
+    """In processes of its own, one per GPU or slice of the CPUs."""
+
+
+class EngineConfig(Wire):
+    kind: EngineKind = EngineKind.AUTO
+    workers: Annotated[int, Field(ge=1, le=64)] | None = None
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Of each worker, for one operation. Unset: the CPUs divided among the workers."""
+
+
+class Precision(StrEnum):
+    ORIGINAL = "Original"
+    BF16 = "BF16"
+    """Half the bytes and less precise: only when asked for."""
+
+
+class TuningConfig(Wire):
+    """At load the fastest way to run the model on this hardware is looked for, among those with the same answers."""
+
+    enabled: bool = True
+    precision: Precision = Precision.ORIGINAL
+    time_limit_seconds: Annotated[int, Field(ge=1, le=3600)] = 60
+
+
+class LimitsConfig(Wire):
+    """What one client may ask of the process. Each refusal has its own status and is counted."""
+
+    max_connections: Annotated[int, Field(ge=1)] = 8192
+    max_inflight_bytes: Annotated[int, Field(ge=1)] | None = None
+    """Bodies and batches together. Unset: a quarter of the container's memory limit."""
+    max_decompressed_bytes: Annotated[int, Field(ge=1)] | None = None
+    """Unset: as `maxRequestBytes`."""
+    max_header_bytes: Annotated[int, Field(ge=256)] = 32 * 1024
+    max_header_count: Annotated[int, Field(ge=8)] = 128
+    max_json_depth: Annotated[int, Field(ge=2, le=512)] = 64
+    header_timeout_seconds: Annotated[int, Field(ge=1)] = 10
+    """From a request's first byte to the end of its headers."""
+
+
+class TLSConfig(Wire):
+    """PEM files, read again when they change."""
+
+    certificate_path: str
+    key_path: str
+
+
+class AuthConfig(Wire):
+    api_keys_path: str
+    """A file with one key per line, or a folder of such files (a mounted Secret); read again when it changes."""
+
+
+class AccessLogConfig(Wire):
+    """One JSON line per request."""
+
+    enabled: bool = True
+    max_lines_per_second: Annotated[int, Field(ge=0)] = 10
+    """Answers of 2xx beyond are counted and left out; 5xx are always written."""
+
+
 class RuntimeConfig(Wire):
     """All that a runtime is told. The file is JSON; command-line flags and nothing else override it."""
 
@@ -106,6 +224,16 @@ class RuntimeConfig(Wire):
     max_request_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024
     drain_delay_seconds: Annotated[int, Field(ge=0)] = 5
     """After SIGTERM: how long the runtime goes on accepting while endpoints forget the pod."""
+    batching: BatchingConfig = BatchingConfig()
+    sla: SLAConfig = SLAConfig()
+    engine: EngineConfig = EngineConfig()
+    tuning: TuningConfig = TuningConfig()
+    limits: LimitsConfig = LimitsConfig()
+    access_log: AccessLogConfig = AccessLogConfig()
+    tls: TLSConfig | None = None
+    auth: AuthConfig | None = None
+    grpc_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Unset: no gRPC. 0: a free port."""
 
 
 class Stage(StrEnum):
@@ -152,6 +280,8 @@ class FailureReason(StrEnum):
     """The model raised an error on its warm-up prediction. Check names, datatypes and shapes of the inputs."""
     OUT_OF_MEMORY = "OutOfMemory"
     """The device or the machine had no memory left for the model. Give it more, or use a smaller model."""
+    WORKER_CRASHED = "WorkerCrashed"
+    """The process that runs the model ended again and again. The message has its signal or exit code."""
     PORT_IN_USE = "PortInUse"
     """Another process listens on the port already."""
     INTERNAL_ERROR = "InternalError"
