@@ -1,0 +1,46 @@
+"""What is known about one request apart from its content. Filled on its way, read once at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from time import perf_counter
+
+
+@dataclass(slots=True, eq=False)
+class RequestRecord:
+    """Times are seconds of `time.perf_counter()`; a stage that was not reached keeps 0."""
+
+    protocol: str = "other"
+    """v2, v1, predict or grpc once it is clear that the request is a prediction."""
+    method: str = ""
+    path: str = ""
+    """Without the query, which may hold secrets."""
+    client: str = ""
+    request_id: str = ""
+    status: int = 0
+    """HTTP status; for gRPC the one that stands for the same error. 499 when the client left."""
+    code: str = "ok"
+    """The error's code, or ok."""
+    trace_id: str = ""
+    """32 hex digits; empty without a trace. These four are set by `Telemetry.begin`."""
+    parent_span_id: str = ""
+    """16 hex digits of the caller's span; empty where the trace begins here."""
+    span_id: str = ""
+    """16 hex digits of this request's own span."""
+    trace_flags: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    rows: int = 0
+    batch_rows: int = 0
+    """Rows of the last batch it was part of."""
+    batch_started_at: float = 0.0
+    """`Ticket.started_at`: the requests of one batch share it, and by that their spans are linked to it."""
+    started_at: float = field(default_factory=perf_counter)
+    read_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    queue_seconds: float = 0.0
+    compute_seconds: float = 0.0
+    encode_seconds: float = 0.0
+    total_seconds: float = 0.0
+    """Unset (0): from `started_at` to `Telemetry.finish`."""
+    worker: str = ""
