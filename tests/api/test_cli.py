@@ -48,6 +48,7 @@ def replaced(manifest: Manifest, path: tuple[str | int, ...], value: Any) -> Man
     return changed
 
 
+@pytest.mark.feature("rendered-plan")
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_every_object_is_accepted_when_rendered_and_applied(
     example: Path, control_plane: Cluster, namespace: str

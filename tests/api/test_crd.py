@@ -71,6 +71,7 @@ def test_every_field_is_kept_when_it_is_applied(control_plane: Cluster, namespac
     assert read(control_plane, namespace)["spec"] == EVERY_FIELD["spec"]
 
 
+@pytest.mark.feature("scale-subresource")
 def test_kubectl_scale_sets_the_replicas_and_reads_the_status(control_plane: Cluster, namespace: str) -> None:
     apply(control_plane, namespace, manifest())
     apply_status(control_plane, namespace, STATUS)
@@ -120,6 +121,7 @@ def test_a_status_is_refused_when_it_breaks_the_shape_of_conditions(control_plan
         apply_status(control_plane, namespace, broken)
 
 
+@pytest.mark.feature("replicas-column")
 def test_kubectl_get_shows_state_reason_and_gpus(control_plane: Cluster, namespace: str) -> None:
     apply(control_plane, namespace, manifest({"resources": {"gpu": {"count": 2}}}))
     apply_status(control_plane, namespace, STATUS)

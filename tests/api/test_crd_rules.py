@@ -54,6 +54,7 @@ def test_a_manifest_is_accepted_when_it_has(case: Accepted, custom_objects: kube
     assert spec["artifact"]["uri"] == case.manifest["spec"]["artifact"]["uri"]
 
 
+@pytest.mark.feature("cel", "all-errors")
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.title)
 def test_a_manifest_is_refused_with_path_rule_and_fix_when_it_has(
     case: Refused, custom_objects: kubernetes.client.CustomObjectsApi

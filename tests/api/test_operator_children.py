@@ -90,6 +90,7 @@ def test_the_first_status_says_all_that_can_be_said(models: Models, operator: Op
     assert "url" not in status
 
 
+@pytest.mark.feature("drift")
 def test_every_child_is_back_within_seconds_when_it_is_deleted(
     models: Models, objects: Objects, operator: OperatorProcess
 ) -> None:
@@ -109,6 +110,7 @@ def test_every_child_is_back_within_seconds_when_it_is_deleted(
         assert essence(after) == essence(before)
 
 
+@pytest.mark.feature("drift")
 def test_every_child_is_put_right_within_seconds_when_it_is_edited(
     models: Models, objects: Objects, operator: OperatorProcess
 ) -> None:

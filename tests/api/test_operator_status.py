@@ -65,6 +65,7 @@ CAUSES: Final[dict[str, tuple[Manifest, str, str, str]]] = {
 """What the kubelet says, and what is made of it: reason, whether it may still pass by itself, words."""
 
 
+@pytest.mark.feature("root-cause")
 def test_each_cause_is_named_in_the_conditions_and_as_the_last_failure(
     models: Models, operator: OperatorProcess
 ) -> None:
@@ -80,6 +81,7 @@ def test_each_cause_is_named_in_the_conditions_and_as_the_last_failure(
         assert condition(status, "Available")["status"] == "False", name
 
 
+@pytest.mark.feature("root-cause")
 def test_the_worst_pod_is_found_among_many(models: Models, operator: OperatorProcess) -> None:
     models.create(replicas=3)
     healthy, slow, broken = models.wait_pods(3)
@@ -134,6 +136,7 @@ def test_it_is_ready_while_pods_of_this_generation_serve(models: Models, operato
     models.wait_condition("Available", "False", "ScaledToZero")
 
 
+@pytest.mark.feature("old-revision-serves")
 def test_the_older_revision_serves_while_a_bad_one_fails_and_a_fix_recovers(
     models: Models, operator: OperatorProcess
 ) -> None:
@@ -156,6 +159,7 @@ def test_the_older_revision_serves_while_a_bad_one_fails_and_a_fix_recovers(
     assert "lastFailure" not in status
 
 
+@pytest.mark.feature("deep-check")
 def test_a_scheme_that_is_not_allowed_leaves_the_children_as_they_are(
     models: Models, objects: Objects, operator: OperatorProcess
 ) -> None:
@@ -227,6 +231,7 @@ def test_a_refused_child_is_told_in_the_servers_words_and_a_new_spec_is_tried_at
     models.wait_condition("Accepted", "True", "Valid", timeout_seconds=8)
 
 
+@pytest.mark.feature("url-column")
 def test_the_url_appears_with_the_address_of_the_ingress(
     models: Models, objects: Objects, operator: OperatorProcess
 ) -> None:
@@ -240,6 +245,7 @@ def test_the_url_appears_with_the_address_of_the_ingress(
     assert status["internalURL"] == f"http://digits.{objects.namespace}.svc:8000/"
 
 
+@pytest.mark.feature("events")
 def test_one_event_tells_each_transition_and_counts_its_return(
     models: Models, objects: Objects, operator: OperatorProcess
 ) -> None:

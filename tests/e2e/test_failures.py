@@ -72,6 +72,7 @@ CAUSES = {
 }
 
 
+@pytest.mark.feature("artifact-digest", "old-revision-serves", "root-cause")
 @pytest.mark.parametrize(("change", "reason", "words"), CAUSES.values(), ids=CAUSES.keys())
 def test_cause_is_named_and_old_revision_serves_when_update_is_bad(
     mended: Model, change: dict[str, Any], reason: str, words: str
@@ -99,6 +100,7 @@ def test_cause_is_named_and_old_revision_serves_when_image_cannot_be_pulled(mend
     assert mended.answers()
 
 
+@pytest.mark.feature("root-cause")
 def test_cause_is_named_when_the_first_revision_is_bad(installed: Cluster, store: Store, digits: Digits) -> None:
     deploy = make_deploy(installed, store, digits, NAMESPACE)
     model = deploy("never-served", **artifact(uri="s3://models/digits/nothing.pt"))

@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 Deploy = Callable[..., Model]
 
 
+@pytest.mark.feature("artifact-secret", "ingress", "no-add-ons", "no-cert-manager", "three-commands")
 def test_predictions_through_service_and_ingress_when_applied(
     deploy: Deploy, installed: Cluster, digits: Digits, namespace: str
 ) -> None:
@@ -41,6 +42,7 @@ def test_predictions_through_service_and_ingress_when_applied(
     assert row["REASON"] == "PredictionsAnswered"
 
 
+@pytest.mark.feature("path-routing")
 def test_path_prefix_reaches_the_model_when_the_ingress_has_one(
     deploy: Deploy, installed: Cluster, digits: Digits
 ) -> None:
@@ -53,6 +55,7 @@ def test_path_prefix_reaches_the_model_when_the_ingress_has_one(
     assert httpx.get(f"{url}docs", timeout=10).status_code == 200
 
 
+@pytest.mark.feature("restricted")
 def test_pods_are_admitted_when_the_namespace_enforces_restricted(
     deploy: Deploy, installed: Cluster, namespace: str
 ) -> None:

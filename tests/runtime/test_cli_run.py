@@ -177,6 +177,7 @@ def test_the_cause_is_one_readable_line_when_the_artifact_is_absent(start: Start
     assert not list(run.temporary.glob("slipway-run-*"))
 
 
+@pytest.mark.feature("local-run")
 def test_a_manifest_is_served_as_it_stands_until_ctrl_c_when_it_names_a_file(
     start: StartRun, trained: Path, tmp_path: Path
 ) -> None:

@@ -36,6 +36,7 @@ def rounds_for(server: RuntimeServer, seconds: float) -> int:
     return max(1, int(asked * seconds / (time.monotonic() - begun)))
 
 
+@pytest.mark.feature("drain-inflight")
 def test_loses_no_request_when_stopped_under_load(start_runtime: StartRuntime, archives: Path, tmp_path: Path) -> None:
     server = start_slow(start_runtime, archives, tmp_path, drainDelaySeconds=2)
     uri = server.uri
@@ -63,6 +64,7 @@ def test_loses_no_request_when_stopped_under_load(start_runtime: StartRuntime, a
     assert server.wait(20) == 0
 
 
+@pytest.mark.feature("drain-readiness")
 def test_goes_on_accepting_and_says_so_while_endpoints_forget_it(
     start_runtime: StartRuntime, archives: Path, tmp_path: Path
 ) -> None:
@@ -121,6 +123,7 @@ def test_answers_500_with_the_models_own_words_when_it_fails(start_runtime: Star
     assert httpx.post(f"{server.uri}/predict", json=[[1, 4]]).json()["outputs"] == {"root": [[1.0, 2.0]]}
 
 
+@pytest.mark.feature("running-deadline")
 def test_answers_504_in_time_while_the_model_computes(
     start_runtime: StartRuntime, archives: Path, tmp_path: Path
 ) -> None:

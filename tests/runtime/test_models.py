@@ -104,6 +104,7 @@ def spec(name: str, datatype: Datatype, *shape: int) -> TensorSpec:
 ONES = np.ones((2, 4), np.float32)
 
 
+@pytest.mark.feature("torchscript")
 def test_learns_the_outputs_when_the_archive_names_only_inputs(load: Load) -> None:
     model, signature = load(make.Linear(), {"inputs": [ROWS]})
     assert signature.outputs == (spec("output__0", Datatype.FP32, -1, 3),)
@@ -193,6 +194,7 @@ def test_does_not_load_when_an_argument_is_left_out(load: Load) -> None:
         load(Divided(), {"inputs": [{**ROWS, "name": "dividend"}]})
 
 
+@pytest.mark.feature("warm-up-before-ready")
 @pytest.mark.parametrize(
     ("module", "said", "expected"),
     [
@@ -295,6 +297,7 @@ def test_names_what_an_unsupported_file_is(tmp_path: Path, write: Callable[[Path
     assert "TorchScript" in raised.value.message
 
 
+@pytest.mark.feature("pickle-blocked")
 def test_opens_no_pickle(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
 

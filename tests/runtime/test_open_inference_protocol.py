@@ -85,6 +85,7 @@ def test_answers_head_like_get(client: httpx.Client) -> None:
     assert (response.status_code, response.content) == (200, b"")
 
 
+@pytest.mark.feature("precise-errors")
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
@@ -165,6 +166,7 @@ def test_refuses_a_body_that_is_no_json(client: httpx.Client, body: bytes, code:
     assert client.post(INFER, json={"inputs": [X]}).status_code == 200
 
 
+@pytest.mark.feature("precise-errors")
 def test_says_what_was_expected_and_what_was_given(client: httpx.Client) -> None:
     body = check_error(client.post(INFER, json=request_with(shape=[2, 5])), 400, "shape_mismatch")
     assert body["details"] == [{"input": "x", "expected": "[-1, 4] FP32", "got": "[2, 5] FP32"}]
@@ -286,6 +288,7 @@ def test_refuses_integers_out_of_range(mixed_client: httpx.Client, value: int) -
     assert (response.status_code, response.json()["code"]) == (400, "out_of_range")
 
 
+@pytest.mark.feature("runtime-metrics")
 def test_counts_requests_by_protocol_and_reason(linear: RuntimeServer, client: httpx.Client) -> None:
     client.post(INFER, json={"inputs": [X]})
     client.post(INFER, json=request_with(shape=[2, 5]))

@@ -83,6 +83,7 @@ def test_shows_a_page_that_finds_its_document_behind_the_prefix(client: httpx.Cl
     assert client.get("/models/linear/openapi.json").json()["servers"] == [{"url": "/models/linear"}]
 
 
+@pytest.mark.feature("openapi")
 @pytest.mark.parametrize("fixture", ["client", "mixed_client"])
 def test_documents_examples_that_the_model_answers(fixture: str, request: pytest.FixtureRequest) -> None:
     client: httpx.Client = request.getfixturevalue(fixture)

@@ -135,6 +135,7 @@ def test_is_unreachable_when_the_store_is_broken(store: Store, tmp_path: Path) -
     assert "500" in error.message
 
 
+@pytest.mark.feature("download-stall")
 def test_is_stalled_when_the_store_sends_nothing(store: Store, tmp_path: Path) -> None:
     with serve_script() as mute:
         mute.answers = [lambda request, connection: connection.wait(30)]
@@ -163,6 +164,7 @@ def test_resumes_when_the_connection_breaks(store: Store, tmp_path: Path) -> Non
     assert fetched.path.read_bytes() == content
 
 
+@pytest.mark.feature("no-code")
 def test_serves_from_the_store(store: Store, start_runtime: StartRuntime, archives: Path) -> None:
     store.put("linear.pt", (archives / "linear.pt").read_bytes())
     server = start_runtime("--uri", "s3://models/linear.pt", "--name", "linear", environment=store.environment)

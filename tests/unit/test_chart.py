@@ -206,6 +206,7 @@ def test_labels_of_the_selector_win_over_labels_of_the_user(helm: Helm) -> None:
     assert labels["app.kubernetes.io/name"] == "slipway"
 
 
+@pytest.mark.feature("values-schema")
 @pytest.mark.parametrize(
     ("values", "words"),
     [

@@ -60,6 +60,7 @@ def test_a_manifest_is_left_as_it_was_when_checked() -> None:
     assert before == EVERY_FIELD
 
 
+@pytest.mark.feature("all-errors")
 def test_every_mistake_is_named_with_its_line_when_there_are_many() -> None:
     problems = problems_of(
         """

@@ -58,6 +58,7 @@ def test_a_second_look_finds_nothing_to_do() -> None:
     assert third.notes == []
 
 
+@pytest.mark.feature("conditions")
 def test_every_condition_is_there_from_the_first_look_on() -> None:
     planned = plan_of(model(generation=4))
     assert list(claims(planned)) == ["Ready", "Available", "Progressing", "Accepted", "RouteReady"]
@@ -87,6 +88,7 @@ def test_a_child_is_changed_by_uid_and_made_without_one() -> None:
     }
 
 
+@pytest.mark.feature("deep-check")
 def test_nothing_is_touched_while_the_spec_is_not_accepted() -> None:
     children = applied(plan_of(model()))
     held = plan_of(model(generation=2, artifact={"uri": "file:///digits.pt"}), children)

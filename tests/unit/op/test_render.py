@@ -115,6 +115,7 @@ def test_the_configuration_can_be_read_back_by_the_runtime() -> None:
     assert read.warmup_samples[0].inputs[0].shape == [-1, 1, 8, 8]
 
 
+@pytest.mark.feature("request-timeout")
 def test_the_grace_period_outlasts_the_slowest_request() -> None:
     spec = ModelDeploymentSpec.model_validate(SPECS["complete"])
     config = render_runtime_config("digits", spec)

@@ -147,6 +147,7 @@ def test_gives_up_when_no_attempt_makes_progress(server: ScriptedServer, tmp_pat
     assert len(server.requests) == 3
 
 
+@pytest.mark.feature("download-stall")
 @pytest.mark.parametrize(
     ("status", "reason"),
     [
@@ -167,6 +168,7 @@ def test_fails_at_once_under_its_own_reason(
     assert "secret" not in error.message
 
 
+@pytest.mark.feature("download-stall")
 def test_is_stalled_when_no_byte_comes(server: ScriptedServer, tmp_path: Path) -> None:
     def stall(request: Request, connection: Connection) -> None:
         connection.head(200, content_length=str(len(CONTENT)))
@@ -208,6 +210,7 @@ def test_is_unreachable_when_tls_is_spoken_to_a_plain_server(server: ScriptedSer
     assert "TLS" in error.message
 
 
+@pytest.mark.feature("checksum")
 def test_is_a_mismatch_when_the_digest_differs(server: ScriptedServer, tmp_path: Path) -> None:
     server.answers = [whole]
     error = refusal(f"{server.uri}/model.pt", tmp_path, digest="sha256:" + "0" * 64)
