@@ -31,7 +31,7 @@ class WarmUpError(Exception):
 def warm_up(model: Model, samples: Sequence[WarmupSample]) -> Signature:
     """Predict on generated values; returns the signature with its outputs. Raises `WarmUpError`."""
     signature = model.signature
-    requests = _plan(signature, samples or model.warmup_samples)
+    requests = plan_requests(signature, samples or model.warmup_samples)
     seen = [_predict(model, signature, shapes) for shapes in requests for _ in range(_REPEATS)]
     if signature.batched:
         seen.append(_probe_batch(model, signature, requests[0]))
@@ -71,7 +71,7 @@ def _grow(signature: Signature, shapes: Shapes) -> dict[str, list[int]] | None:
     return grown if grown != shapes else None
 
 
-def _plan(signature: Signature, samples: Sequence[WarmupSample]) -> list[dict[str, list[int]]]:
+def plan_requests(signature: Signature, samples: Sequence[WarmupSample]) -> list[dict[str, list[int]]]:
     """The shapes of each request, with 1 for every size that varies."""
     if not samples:
         return [{spec.name: _smallest(spec) for spec in signature.inputs}]

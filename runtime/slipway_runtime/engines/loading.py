@@ -1,0 +1,138 @@
+"""From a verified artifact to a warm model with its measured times. The same in the gateway and in a worker."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Final
+
+import numpy as np
+
+from slipway_runtime.batching.sizes import WarmUpPlan
+from slipway_runtime.contract import BatchingMode, FailureReason, RuntimeConfig, Stage
+from slipway_runtime.engines.engine import LoadedModel
+from slipway_runtime.engines.memory import MemoryWatch
+from slipway_runtime.failure import StartupError
+from slipway_runtime.models.datatypes import Array
+from slipway_runtime.models.load import load_model, warm_up_model
+from slipway_runtime.models.model import DeviceMemoryError, Model, PredictionError
+from slipway_runtime.models.signature import Signature
+from slipway_runtime.models.warmup import generate, plan_requests
+
+_SETTLING_RUNS: Final = 2
+"""Per size, not timed: compilers and allocators meet each new shape there."""
+_TIMED_RUNS: Final = 8
+_SIZE_SECONDS: Final = 1.0
+"""A size whose runs took this long together is known well enough."""
+_BUDGET_SECONDS: Final = 10.0
+_PATIENCE: Final = 0.25
+"""Share of the request timeout that one batch may take where there is no latency target."""
+_SEED: Final = 20240301
+
+log = logging.getLogger(__name__)
+
+Predict = Callable[[Mapping[str, Array]], object]
+MakeInputs = Callable[[int], Mapping[str, Array]]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The model, to be used in the thread that loaded it, and what the dispatcher is told of it."""
+
+    model: Model
+    facts: LoadedModel
+
+
+def load_and_profile(path: Path, config: RuntimeConfig, enter: Callable[[Stage], None]) -> Loaded:
+    """Loads, warms up, measures. `enter` is called as a stage begins. Raises `StartupError`.
+
+    To be called in the thread that will predict, because torch keeps settings per thread.
+    """
+    enter(Stage.LOAD)
+    model = load_model(path, config.artifact.format, config.warmup_samples)
+    enter(Stage.WARM_UP)
+    signature = warm_up_model(model, config.warmup_samples)
+    shapes = plan_requests(signature, config.warmup_samples or model.warmup_samples)[0]
+    rows = {spec.name: shapes[spec.name][1:] if signature.batched else shapes[spec.name] for spec in signature.inputs}
+    plan = make_plan(signature, config)
+    measure(plan, model.predict, lambda size: _inputs(signature, rows, size))
+    log.info(
+        "Measured the model",
+        extra={
+            "max_batch_size": plan.max_batch_size,
+            "milliseconds": {size: round(1000 * min(runs), 3) for size, runs in plan.points.items()},
+        },
+    )
+    facts = LoadedModel(
+        format=model.format,
+        device=model.device,
+        signature=signature,
+        points=plan.points,
+        row_elements=float(max(1, sum(math.prod(shape) for shape in rows.values()))),
+        bucket=tuple(tuple(rows[spec.name]) for spec in signature.inputs),
+        max_batch_size=plan.max_batch_size,
+    )
+    return Loaded(model, facts)
+
+
+def make_plan(signature: Signature, config: RuntimeConfig) -> WarmUpPlan:
+    batching = config.batching
+    if not signature.batched or batching.mode is BatchingMode.DISABLED:
+        return WarmUpPlan(1, budget_seconds=_BUDGET_SECONDS)
+    targets = [config.sla.p95_milliseconds, config.sla.p99_milliseconds]
+    given = [milliseconds / 1000 for milliseconds in targets if milliseconds is not None]
+    limit = min(given, default=_PATIENCE * config.request_timeout_seconds)
+    return WarmUpPlan(batching.max_batch_size, tuple(batching.allowed_batch_sizes), limit, _BUDGET_SECONDS)
+
+
+def measure(plan: WarmUpPlan, predict: Predict, make_inputs: MakeInputs) -> None:
+    """Takes every size of the plan as long as time and memory suffice; the first in any case. Raises `StartupError`
+    when that one fails."""
+    begun = perf_counter()
+    memory = MemoryWatch()
+    while (size := plan.next_size()) is not None:
+        if plan.points and perf_counter() - begun > _BUDGET_SECONDS:
+            break
+        if plan.points and not memory.allows(size):
+            log.info("A batch of %d would take more than half of the free memory, so it is not tried", size)
+            plan.refuse(size)
+            break
+        try:
+            runs = _time_runs(predict, make_inputs(size), _BUDGET_SECONDS - (perf_counter() - begun))
+        except (PredictionError, MemoryError) as error:
+            if not plan.points:
+                raise _failed(size, error) from error
+            log.warning("A batch of %d failed, so smaller ones are formed: %s", size, error)
+            plan.refuse(size)
+            break
+        memory.ran(size)
+        plan.record(size, runs)
+
+
+def _failed(size: int, error: Exception) -> StartupError:
+    out_of_memory = isinstance(error, DeviceMemoryError | MemoryError)
+    reason = FailureReason.OUT_OF_MEMORY if out_of_memory else FailureReason.WARM_UP_FAILED
+    return StartupError(Stage.WARM_UP, reason, f"The model failed on a batch of {size} rows: {error}")
+
+
+def _time_runs(predict: Predict, inputs: Mapping[str, Array], seconds_left: float) -> Sequence[float]:
+    """At least one run; the settling ones are left out as soon as there are others."""
+    runs: list[float] = []
+    spent = 0.0
+    limit = min(_SIZE_SECONDS, max(0.0, seconds_left))
+    while len(runs) < _SETTLING_RUNS + _TIMED_RUNS and (not runs or spent < limit):
+        begun = perf_counter()
+        predict(inputs)
+        runs.append(perf_counter() - begun)
+        spent += runs[-1]
+    return runs[min(_SETTLING_RUNS, len(runs) - 1) :]
+
+
+def _inputs(signature: Signature, rows: Mapping[str, Sequence[int]], size: int) -> dict[str, Array]:
+    generator = np.random.default_rng(_SEED)
+    shapes = {name: (size, *shape) if signature.batched else tuple(shape) for name, shape in rows.items()}
+    return {spec.name: generate(spec.datatype, shapes[spec.name], generator) for spec in signature.inputs}
