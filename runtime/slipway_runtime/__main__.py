@@ -73,7 +73,7 @@ def _serve(config: RuntimeConfig, host: str, port: int, admin_port: int) -> None
     from slipway_runtime.serving.listener import bind
 
     lifecycle = Lifecycle()
-    metrics = Metrics(lifecycle)
+    metrics = Metrics(lifecycle, config.sla)
     admin_socket = bind(host, admin_port, "--admin-port")
     listening = bind(host, port, "--port")
     start_admin(AdminApp(lifecycle, metrics), admin_socket)

@@ -18,7 +18,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
-            "time": _utc(record.created),
+            "time": utc(record.created),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
@@ -33,7 +33,7 @@ class TextFormatter(logging.Formatter):
     """Time, level and message; for people."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = f"{_utc(record.created)[11:19]} {record.levelname:<7} {record.getMessage()}"
+        line = f"{utc(record.created)[11:19]} {record.levelname:<7} {record.getMessage()}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line
@@ -48,7 +48,7 @@ def configure_logging(form: LogFormat, level: str = "INFO") -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
-def _utc(seconds: float) -> str:
+def utc(seconds: float) -> str:
     """RFC 3339 with milliseconds."""
     whole, fraction = divmod(seconds, 1)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{int(fraction * 1000):03d}Z"

@@ -24,6 +24,7 @@ from slipway_runtime.serving.exchange import (
     exchange_of,
     json_response,
 )
+from slipway_runtime.telemetry.record import RequestRecord
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -58,8 +59,11 @@ class Gate:
         exchange = Exchange(choose_request_id(headers.get("x-request-id")))
         scope[SCOPE_KEY] = exchange
         self._strip_prefix(scope)
-        with self._metrics.in_flight.track_inprogress():
+        self._metrics.request_counts.in_flight += 1
+        try:
             await self._answer(scope, receive, self._finish_headers(exchange, send), exchange)
+        finally:
+            self._metrics.request_counts.in_flight -= 1
         self._count(exchange)
         if exchange.status >= 500 and not (self._lifecycle.draining or exchange.reason == "loading"):
             log.warning(
@@ -129,10 +133,10 @@ class Gate:
         scope["path"] = prefix + (rest or "/")
 
     def _count(self, exchange: Exchange) -> None:
-        self._metrics.requests.labels(exchange.protocol, str(exchange.status), exchange.reason).inc()
-        if exchange.protocol != "other":
-            seconds = time.perf_counter() - exchange.started_seconds
-            self._metrics.request_seconds.labels(exchange.protocol).observe(seconds)
+        seconds = time.perf_counter() - exchange.started_seconds
+        self._metrics.request_counts.count(
+            RequestRecord(exchange.protocol, status=exchange.status, code=exchange.reason, total_seconds=seconds)
+        )
 
 
 def _first_segment(path: str) -> str:

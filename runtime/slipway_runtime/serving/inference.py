@@ -141,7 +141,7 @@ class Inference:
         return exchange.started_seconds + self.served.request_timeout_seconds - time.perf_counter()
 
     def _observe(self, stage: str, seconds: float) -> None:
-        self._metrics.stage_seconds.labels(stage).observe(seconds)
+        self._metrics.request_counts.observe_stage(stage, seconds)
 
 
 def _size(outputs: Mapping[str, Array]) -> int:

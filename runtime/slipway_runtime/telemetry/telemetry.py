@@ -2,26 +2,94 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable, Mapping
 from time import perf_counter
+from typing import TYPE_CHECKING, Final
 
+from slipway_runtime.contract import RuntimeConfig
+from slipway_runtime.logs import LogFormat
+from slipway_runtime.metrics import Metrics
+from slipway_runtime.telemetry.accesslog import AccessLog
 from slipway_runtime.telemetry.record import RequestRecord
+from slipway_runtime.telemetry.trace import SAMPLED, new_span_id, new_trace_id, parse_traceparent
+
+if TYPE_CHECKING:
+    from slipway_runtime.telemetry.spans import Spans
+
+_ENDPOINT_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_CLOSE_SECONDS: Final = 1.0
 
 
 class Telemetry:
     """Used from the event loop's thread. Nothing here blocks or raises."""
 
-    def __init__(self) -> None:
-        self.in_flight = 0
+    def __init__(
+        self,
+        config: RuntimeConfig,
+        metrics: Metrics,
+        *,
+        log_format: LogFormat = "json",
+        call_later: Callable[[float, Callable[[], None]], object] | None = None,
+    ) -> None:
+        """`call_later` is the loop's; without it there are no traces."""
+        self._counts = metrics.request_counts
+        self._log: AccessLog | None = None
+        if config.access_log.enabled:
+            self._log = AccessLog(config.access_log, _write_out, json=log_format == "json")
+        self._spans: Spans | None = None
+        if call_later is not None and traces_wanted(os.environ):
+            from slipway_runtime.telemetry.spans import Spans
+
+            self._spans = Spans(config.name, call_later)
 
     def begin(self, record: RequestRecord, traceparent: bytes | str | None = None) -> None:
         """A request came in. `traceparent` is the header as it was sent; a malformed one is ignored, as W3C asks."""
-        self.in_flight += 1
+        self._counts.in_flight += 1
+        if traceparent is None and self._spans is None:
+            return
+        parent = None if traceparent is None else parse_traceparent(traceparent)
+        if parent is not None:
+            record.trace_id, record.parent_span_id, record.trace_flags = parent
+            record.span_id = new_span_id()
+        elif self._spans is not None:
+            record.trace_id, record.span_id = new_trace_id(), new_span_id()
+        if self._spans is not None:
+            sampled = self._spans.sample(parent, record.trace_id)
+            record.trace_flags = record.trace_flags | SAMPLED if sampled else record.trace_flags & ~SAMPLED
 
     def finish(self, record: RequestRecord) -> None:
         """It was answered, or its client left. Exactly once after `begin`."""
-        self.in_flight -= 1
+        now = perf_counter()
+        counts = self._counts
+        counts.in_flight -= 1
         if not record.total_seconds:
-            record.total_seconds = perf_counter() - record.started_at
+            record.total_seconds = now - record.started_at
+        counts.count(record)
+        if self._log is not None:
+            self._log.offer(record, now)
+        if self._spans is not None and record.trace_flags & SAMPLED:
+            self._spans.add(record)
 
     def close(self) -> None:
         """Writes out what is buffered; waits two seconds at most."""
+        if self._spans is not None:
+            self._spans.close(_CLOSE_SECONDS)
+        if self._log is not None:
+            self._log.close(_CLOSE_SECONDS)
+
+
+def traces_wanted(environment: Mapping[str, str]) -> bool:
+    """Whether OpenTelemetry's variables name a receiver and do not switch it off."""
+    return (
+        any(environment.get(name) for name in _ENDPOINT_VARIABLES)
+        and environment.get("OTEL_SDK_DISABLED", "").lower() != "true"
+        and environment.get("OTEL_TRACES_EXPORTER", "otlp") == "otlp"
+    )
+
+
+def _write_out(data: bytes) -> None:
+    """Whole lines under the buffer's own lock, so that they never mix with those of the log."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

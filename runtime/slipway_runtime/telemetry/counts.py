@@ -1,0 +1,151 @@
+"""Requests counted and timed in plain numbers, turned into Prometheus' families when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from slipway_runtime.contract import SLAConfig
+from slipway_runtime.telemetry.histogram import BYTES_EDGES, SECONDS_EDGES, Histogram, with_edges
+from slipway_runtime.telemetry.record import RequestRecord
+
+STAGES = ("read", "decode", "queue", "compute", "encode")
+
+
+class _Sizes:
+    """Of the predictions of one protocol."""
+
+    __slots__ = ("received", "seconds", "sent")
+
+    def __init__(self, edges: Sequence[float]) -> None:
+        self.seconds = Histogram(edges)
+        self.received = Histogram(BYTES_EDGES)
+        self.sent = Histogram(BYTES_EDGES)
+
+
+class RequestCounts(Collector):
+    """Written by the loop's thread, read by the admin port's. Label values never come from a request's content."""
+
+    def __init__(self, sla: SLAConfig) -> None:
+        self._targets = _targets(sla)
+        self._edges = with_edges(SECONDS_EDGES, self._targets.values())
+        self._totals: dict[tuple[str, int, str], int] = {}
+        self._protocols: dict[str, _Sizes] = {}
+        self._stages = {stage: Histogram(self._edges) for stage in STAGES}
+        self._met = dict.fromkeys(self._targets, 0)
+        self._missed = dict.fromkeys(self._targets, 0)
+        self.in_flight = 0
+
+    def count(self, record: RequestRecord) -> None:
+        key = (record.protocol, record.status, record.code)
+        self._totals[key] = self._totals.get(key, 0) + 1
+        if record.protocol != "other":
+            self._count_prediction(record)
+
+    def _count_prediction(self, record: RequestRecord) -> None:
+        sizes = self._protocols.get(record.protocol)
+        if sizes is None:
+            sizes = self._protocols[record.protocol] = _Sizes(self._edges)
+        sizes.seconds.observe(record.total_seconds)
+        sizes.received.observe(record.bytes_in)
+        sizes.sent.observe(record.bytes_out)
+        self._count_stages(record)
+        if self._targets and _is_offered(record.status):
+            seconds = record.total_seconds - record.read_seconds
+            for objective, target in self._targets.items():
+                met = record.status < 400 and seconds <= target
+                (self._met if met else self._missed)[objective] += 1
+
+    def observe_stage(self, stage: str, seconds: float) -> None:
+        self._stages[stage].observe(seconds)
+
+    def _count_stages(self, record: RequestRecord) -> None:
+        stages = self._stages
+        if record.read_seconds:
+            stages["read"].observe(record.read_seconds)
+        if record.decode_seconds:
+            stages["decode"].observe(record.decode_seconds)
+        if record.queue_seconds:
+            stages["queue"].observe(record.queue_seconds)
+        if record.compute_seconds:
+            stages["compute"].observe(record.compute_seconds)
+        if record.encode_seconds:
+            stages["encode"].observe(record.encode_seconds)
+
+    def collect(self) -> Iterator[Metric]:
+        totals = CounterMetricFamily(
+            "slipway_runtime_requests",
+            "Requests answered. protocol: v2, v1, predict and grpc are predictions, other is the rest; code: HTTP"
+            " status, for gRPC the one of the same meaning, 499 when the client left; reason: ok or the error's code.",
+            labels=["protocol", "code", "reason"],
+        )
+        for (protocol, status, reason), count in self._totals.copy().items():
+            totals.add_metric([protocol, str(status), reason], count)
+        yield totals
+        protocols = self._protocols.copy()
+        yield _histograms(
+            "slipway_runtime_request_duration_seconds",
+            "Time from a prediction request's first byte to its answer.",
+            "protocol",
+            {protocol: sizes.seconds for protocol, sizes in protocols.items()},
+        )
+        yield _histograms(
+            "slipway_runtime_request_stage_seconds",
+            "Where a prediction's time goes. stage: read, decode, queue, compute, encode.",
+            "stage",
+            self._stages,
+        )
+        yield _histograms(
+            "slipway_runtime_request_body_bytes",
+            "Size of predictions' bodies.",
+            "protocol",
+            {protocol: sizes.received for protocol, sizes in protocols.items()},
+        )
+        yield _histograms(
+            "slipway_runtime_response_body_bytes",
+            "Size of the bodies of their answers.",
+            "protocol",
+            {protocol: sizes.sent for protocol, sizes in protocols.items()},
+        )
+        yield GaugeMetricFamily(
+            "slipway_runtime_requests_in_flight", "Requests that are accepted and not yet answered.", self.in_flight
+        )
+        yield from self._collect_sla()
+
+    def _collect_sla(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "slipway_runtime_sla_requests",
+            "Predictions that the latency target is for, all but a client's own errors and departures. met: answered"
+            " well within the target, counted from the last byte of the body; false also when refused or failed.",
+            labels=["objective", "met"],
+        )
+        targets = GaugeMetricFamily(
+            "slipway_runtime_sla_target_seconds", "The latency targets that are set.", labels=["objective"]
+        )
+        for objective, seconds in self._targets.items():
+            requests.add_metric([objective, "true"], self._met[objective])
+            requests.add_metric([objective, "false"], self._missed[objective])
+            targets.add_metric([objective], seconds)
+        yield requests
+        yield targets
+
+
+def _histograms(name: str, documentation: str, label: str, histograms: Mapping[str, Histogram]) -> Metric:
+    family = HistogramMetricFamily(name, documentation, labels=[label])
+    for value, histogram in histograms.items():
+        buckets, total = histogram.buckets()
+        family.add_metric([value], buckets, total)
+    return family
+
+
+def _targets(sla: SLAConfig) -> dict[str, float]:
+    given = {"p50": sla.p50_milliseconds, "p95": sla.p95_milliseconds, "p99": sla.p99_milliseconds}
+    return {objective: milliseconds / 1000 for objective, milliseconds in given.items() if milliseconds is not None}
+
+
+def _is_offered(status: int) -> bool:
+    """Whether the target is for it: not what the client did wrong, not what it did not wait for."""
+    return status < 400 or status == 429 or status >= 500

@@ -1,0 +1,54 @@
+"""A histogram that costs one search and two additions per value. Read by another thread at scrape."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from typing import Final
+
+SECONDS_EDGES: Final = (
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+)
+BYTES_EDGES: Final = tuple(float(4**power) for power in range(3, 14))
+"""64 bytes to 64 MiB."""
+
+
+def with_edges(edges: Iterable[float], more: Iterable[float]) -> tuple[float, ...]:
+    """Ascending, each once: a share of requests within a target is exact only where an edge lies on the target."""
+    return tuple(sorted({*edges, *more}))
+
+
+class Histogram:
+    """Counts per edge, the last for what lies above them all. Not locked: a scrape may miss the value being added."""
+
+    __slots__ = ("_counts", "_edges", "_sum")
+
+    def __init__(self, edges: Sequence[float]) -> None:
+        self._edges = tuple(edges)
+        self._counts = [0] * (len(self._edges) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self._counts[bisect_left(self._edges, value)] += 1
+        self._sum += value
+
+    def buckets(self) -> tuple[list[tuple[str, float]], float]:
+        """Cumulative counts as Prometheus wants them, and the sum."""
+        names = [*(repr(edge) for edge in self._edges), "+Inf"]
+        return list(zip(names, accumulate(map(float, self._counts)), strict=True)), self._sum

@@ -1,0 +1,296 @@
+"""Requests counted, logged and traced, apart from any server."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from slipway_runtime.contract import AccessLogConfig, ArtifactConfig, RuntimeConfig, SLAConfig
+from slipway_runtime.lifecycle import Lifecycle
+from slipway_runtime.metrics import Metrics
+from slipway_runtime.telemetry.accesslog import AccessLog, TokenBucket, format_json, format_text
+from slipway_runtime.telemetry.counts import RequestCounts
+from slipway_runtime.telemetry.histogram import Histogram, with_edges
+from slipway_runtime.telemetry.record import RequestRecord
+from slipway_runtime.telemetry.telemetry import Telemetry, traces_wanted
+from slipway_runtime.telemetry.timing import server_timing
+from slipway_runtime.telemetry.trace import parse_traceparent, traceresponse
+
+pytestmark = pytest.mark.unit
+
+TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+TRACEPARENT = f"00-{TRACE_ID}-{SPAN_ID}-01"
+
+
+def finished(status: int = 200, code: str = "ok", **more: object) -> RequestRecord:
+    record = RequestRecord("v2", "POST", "/v2/models/m/infer", "10.0.0.1", "id-1", status, code)
+    record.total_seconds = 0.02
+    for name, value in more.items():
+        setattr(record, name, value)
+    return record
+
+
+def registered(sla: SLAConfig | None = None) -> tuple[RequestCounts, CollectorRegistry]:
+    counts, registry = RequestCounts(sla or SLAConfig()), CollectorRegistry()
+    registry.register(counts)
+    return counts, registry
+
+
+@given(st.lists(st.floats(0, 100)))
+def test_a_histogram_counts_like_prometheus(values: list[float]) -> None:
+    histogram = Histogram((0.5, 1.0, 50.0))
+    for value in values:
+        histogram.observe(value)
+    buckets, total = histogram.buckets()
+    expected = {edge: sum(value <= edge for value in values) for edge in (0.5, 1.0, 50.0)}
+    assert buckets == [("0.5", expected[0.5]), ("1.0", expected[1.0]), ("50.0", expected[50.0]), ("+Inf", len(values))]
+    assert total == pytest.approx(sum(values))
+
+
+def test_an_edge_lies_on_every_target() -> None:
+    _, registry = counted = registered(SLAConfig(p95_milliseconds=37, p99_milliseconds=50))
+    counted[0].count(finished(total_seconds=0.037))
+    counted[0].count(finished(total_seconds=0.0371))
+    bucket = "slipway_runtime_request_duration_seconds_bucket"
+    assert registry.get_sample_value(bucket, {"protocol": "v2", "le": "0.037"}) == 1
+    assert registry.get_sample_value(bucket, {"protocol": "v2", "le": "0.05"}) == 2
+    edges = with_edges((0.01, 0.05), (0.037, 0.05))
+    assert edges == (0.01, 0.037, 0.05)
+    assert bisect_left(edges, 0.05) == 2
+
+
+def test_requests_are_counted_by_protocol_status_and_reason() -> None:
+    counts, registry = registered()
+    for record in (finished(), finished(), finished(400, "shape_mismatch"), RequestRecord(status=200)):
+        counts.count(record)
+
+    def total(protocol: str, code: str, reason: str) -> float | None:
+        labels = {"protocol": protocol, "code": code, "reason": reason}
+        return registry.get_sample_value("slipway_runtime_requests_total", labels)
+
+    assert total("v2", "200", "ok") == 2
+    assert total("v2", "400", "shape_mismatch") == 1
+    assert total("other", "200", "ok") == 1
+    assert registry.get_sample_value("slipway_runtime_request_duration_seconds_count", {"protocol": "v2"}) == 3
+    assert registry.get_sample_value("slipway_runtime_request_duration_seconds_count", {"protocol": "other"}) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "total_seconds", "read_seconds", "met"),
+    [
+        (200, 0.05, 0.0, "true"),
+        (200, 0.051, 0.0, "false"),
+        (200, 3.0, 2.99, "true"),  # a slow upload is not the server's time
+        (429, 0.001, 0.0, "false"),
+        (504, 0.01, 0.0, "false"),
+        (400, 0.01, 0.0, None),
+        (499, 0.01, 0.0, None),
+    ],
+)
+def test_the_target_is_met_by_good_answers_in_time(
+    status: int, total_seconds: float, read_seconds: float, met: str | None
+) -> None:
+    counts, registry = registered(SLAConfig(p95_milliseconds=50))
+    counts.count(finished(status, total_seconds=total_seconds, read_seconds=read_seconds))
+    counted = {
+        value: registry.get_sample_value("slipway_runtime_sla_requests_total", {"objective": "p95", "met": value})
+        for value in ("true", "false")
+    }
+    assert counted == {value: float(value == met) for value in ("true", "false")}
+
+
+def test_stages_that_were_not_reached_are_not_counted() -> None:
+    counts, registry = registered()
+    counts.count(finished(decode_seconds=0.001))
+    stage = "slipway_runtime_request_stage_seconds_count"
+    assert registry.get_sample_value(stage, {"stage": "decode"}) == 1
+    assert registry.get_sample_value(stage, {"stage": "compute"}) == 0
+
+
+def test_a_bucket_lets_its_rate_pass() -> None:
+    bucket = TokenBucket(10, now=0.0)
+    assert [bucket.take(0.0) for _ in range(11)] == [True] * 10 + [False]
+    assert [bucket.take(0.1) for _ in range(2)] == [True, False]
+    assert sum(bucket.take(100.0) for _ in range(20)) == 10
+    assert not TokenBucket(0, now=0.0).take(1000.0)
+
+
+class Lines:
+    """What the access log wrote, waited for."""
+
+    def __init__(self) -> None:
+        self.written: list[dict[str, object]] = []
+        self._changed = threading.Condition()
+
+    def __call__(self, data: bytes) -> None:
+        with self._changed:
+            self.written += [json.loads(line) for line in data.splitlines()]
+            self._changed.notify_all()
+
+    def wait_for(self, holds: Callable[[list[dict[str, object]]], bool]) -> list[dict[str, object]]:
+        with self._changed:
+            assert self._changed.wait_for(lambda: holds(self.written), 30), self.written
+            return list(self.written)
+
+
+def test_what_is_beyond_the_rate_is_counted_in_one_line() -> None:
+    lines = Lines()
+    access_log = AccessLog(AccessLogConfig(max_lines_per_second=3), lines)
+    now = time.perf_counter()
+    for _ in range(10):
+        access_log.offer(finished(), now)
+    lines.wait_for(lambda written: sum(int(str(line.get("left_out", 0))) for line in written) == 7)
+    access_log.close(10)
+    assert [line["status"] for line in lines.written if "status" in line] == [200, 200, 200]
+
+
+def test_failures_are_always_written_and_rejections_summed_up() -> None:
+    lines = Lines()
+    access_log = AccessLog(AccessLogConfig(max_lines_per_second=0), lines)
+    for record in (finished(500, "model_error"), finished(429, "queue_full"), finished(429, "queue_full"), finished()):
+        access_log.offer(record, now=time.perf_counter())
+    access_log.close(10)
+    failure, summary = lines.written
+    assert (failure["status"], failure["code"]) == (500, "model_error")
+    assert summary["rejected"] == {"queue_full": 2}
+    assert summary["left_out"] == 3
+    assert summary["message"] == "3 lines were left out; 2 requests were answered 429 (queue_full)"
+
+
+def test_clients_errors_do_not_hide_behind_successes() -> None:
+    lines = Lines()
+    access_log = AccessLog(AccessLogConfig(max_lines_per_second=1), lines)
+    now = time.perf_counter()
+    for status in (200, 200, 400, 400):
+        access_log.offer(finished(status), now)
+    access_log.close(10)
+    assert [line.get("status") for line in lines.written] == [200, 400, None]
+
+
+def test_a_log_that_nobody_reads_stops_nobody() -> None:
+    blocked = threading.Event()
+    access_log = AccessLog(AccessLogConfig(max_lines_per_second=1_000_000), lambda data: blocked.wait(30))
+    begun = time.perf_counter()
+    for _ in range(10_000):
+        access_log.offer(finished(), begun)
+    assert not blocked.is_set()  # the writer is still inside its first write
+    blocked.set()
+    access_log.close(10)
+
+
+def test_a_log_that_is_closed_stops_nobody() -> None:
+    def broken(data: bytes) -> None:
+        raise BrokenPipeError
+
+    access_log = AccessLog(AccessLogConfig(), broken)
+    access_log.offer(finished(500), time.perf_counter())
+    access_log.close(10)
+
+
+def test_a_line_holds_what_is_known_and_nothing_else() -> None:
+    record = finished(
+        trace_id=TRACE_ID,
+        span_id=SPAN_ID,
+        bytes_in=10,
+        rows=2,
+        batch_rows=8,
+        queue_seconds=0.0012345678,
+        path="/v2/models/\x1b[31m\ud800",
+    )
+    assert json.loads(format_json(0.0, record)) == {
+        "time": "1970-01-01T00:00:00.000Z",
+        "level": "INFO",
+        "logger": "slipway_runtime.access",
+        "message": "POST /v2/models/�[31m� 200",
+        "protocol": "v2",
+        "method": "POST",
+        "path": "/v2/models/�[31m�",
+        "status": 200,
+        "code": "ok",
+        "request_id": "id-1",
+        "client": "10.0.0.1",
+        "trace_id": TRACE_ID,
+        "span_id": SPAN_ID,
+        "bytes_in": 10,
+        "bytes_out": 0,
+        "rows": 2,
+        "batch_rows": 8,
+        "queue_seconds": 0.001235,
+        "total_seconds": 0.02,
+    }
+    assert format_text(0.0, finished(504, "deadline_in_queue")) == (
+        b"00:00:00 INFO    POST /v2/models/m/infer 504 deadline_in_queue in 20.0 ms, id-1\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "header",
+    [TRACEPARENT, TRACEPARENT.encode(), f"cc-{TRACE_ID}-{SPAN_ID}-01", f"cc-{TRACE_ID}-{SPAN_ID}-01-what-comes-later"],
+)
+def test_a_traceparent_is_read(header: str | bytes) -> None:
+    assert parse_traceparent(header) == (TRACE_ID, SPAN_ID, 1)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "00",
+        f"ff-{TRACE_ID}-{SPAN_ID}-01",
+        f"00-{TRACE_ID.upper()}-{SPAN_ID}-01",
+        f"00-{'0' * 32}-{SPAN_ID}-01",
+        f"00-{TRACE_ID}-{'0' * 16}-01",
+        f"00-{TRACE_ID}-{SPAN_ID}-01-more",
+        f"00-{TRACE_ID}-{SPAN_ID}-0",
+        f"cc-{TRACE_ID}-{SPAN_ID}-01x",
+        b"\xff" * 55,
+    ],
+)
+def test_a_malformed_traceparent_is_ignored(header: str | bytes) -> None:
+    assert parse_traceparent(header) is None
+
+
+def config(**more: object) -> RuntimeConfig:
+    return RuntimeConfig.model_validate({"name": "m", "artifact": ArtifactConfig(uri="file:///m"), **more})
+
+
+def test_the_callers_trace_goes_on() -> None:
+    metrics = Metrics(Lifecycle())
+    telemetry = Telemetry(config(accessLog={"enabled": False}), metrics)
+    record = finished()
+    telemetry.begin(record, TRACEPARENT.encode())
+    assert (record.trace_id, record.parent_span_id, record.trace_flags) == (TRACE_ID, SPAN_ID, 1)
+    assert record.span_id not in ("", SPAN_ID)
+    assert traceresponse(record) == f"00-{TRACE_ID}-{record.span_id}-01".encode()
+    assert metrics.registry.get_sample_value("slipway_runtime_requests_in_flight") == 1
+    telemetry.finish(record)
+    assert metrics.registry.get_sample_value("slipway_runtime_requests_in_flight") == 0
+    untraced = finished()
+    telemetry.begin(untraced)
+    assert traceresponse(untraced) is None
+    telemetry.finish(untraced)
+
+
+def test_traces_are_off_unless_a_receiver_is_named() -> None:
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+    assert not traces_wanted({})
+    assert not traces_wanted({"OTEL_EXPORTER_OTLP_ENDPOINT": ""})
+    assert traces_wanted(endpoint)
+    assert traces_wanted({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector:4318/v1/traces"})
+    assert not traces_wanted({**endpoint, "OTEL_SDK_DISABLED": "true"})
+    assert not traces_wanted({**endpoint, "OTEL_TRACES_EXPORTER": "none"})
+
+
+def test_server_timing_is_in_milliseconds() -> None:
+    record = finished(queue_seconds=0.002, compute_seconds=0.0125, batch_rows=8, started_at=10.0)
+    assert server_timing(record, now=10.02) == (
+        b'decode;dur=0.000, queue;dur=2.000, compute;dur=12.500, total;dur=20.000, batch;desc="8"'
+    )
