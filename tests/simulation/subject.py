@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from slipway_runtime.batching.policy import BatchingPolicy, LatencyTarget, Objective
+from slipway_runtime.batching.policy import BatchingPolicy, LatencyTarget
 from slipway_runtime.batching.scheduler import Scheduler
 from slipway_runtime.batching.sizes import ladder
 from slipway_runtime.batching.work import Batch, Request
+from slipway_runtime.contract import Objective
 from tests.simulation.engine import Turn
 from tests.simulation.hardware import Hardware
 

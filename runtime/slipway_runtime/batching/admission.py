@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from slipway_runtime.batching.backlog import Entry
 from slipway_runtime.batching.lane import Lane
-from slipway_runtime.batching.policy import BatchingPolicy, Mode
+from slipway_runtime.batching.policy import BatchingPolicy
 from slipway_runtime.batching.work import Reason, Refusal
+from slipway_runtime.contract import BatchingMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def refuse(entry: Entry, lane: Lane, outlook: Outlook, policy: BatchingPolicy, n
 def finish_seconds(entry: Entry, lane: Lane, outlook: Outlook, policy: BatchingPolicy) -> float:
     """From now until the last row of `entry` is computed, if it is queued now."""
     ahead = lane.backlog.rows_up_to(entry.order)
-    limit = 1 if policy.mode is Mode.DISABLED else lane.capacity.batch_limit
+    limit = 1 if policy.mode is BatchingMode.DISABLED else lane.capacity.batch_limit
     profile, residuals = lane.profile, outlook.residuals
     if ahead + entry.rows <= limit:
         start = residuals[0] + outlook.other_seconds

@@ -13,7 +13,8 @@ from typing import Final
 
 from slipway_runtime.batching.backlog import Entry
 from slipway_runtime.batching.lane import Lane
-from slipway_runtime.batching.policy import BatchingPolicy, Mode, Objective
+from slipway_runtime.batching.policy import BatchingPolicy
+from slipway_runtime.contract import BatchingMode, Objective
 
 _KEEPS_UP: Final = 1.05
 """Throughput over arrival rate of a shrunken batch that is worth running."""
@@ -46,7 +47,7 @@ def drop_hopeless(lane: Lane, now: float) -> list[Entry]:
 def drop_late(lane: Lane, policy: BatchingPolicy, now: float) -> list[Entry]:
     """Drops heads that would force batches too small to keep up."""
     dropped: list[Entry] = []
-    if policy.mode is not Mode.AUTO or not lane.shedding:
+    if policy.mode is not BatchingMode.AUTO or not lane.shedding:
         return dropped
     while lane.backlog.rows and (late := _late_entry(lane, now)) is not None:
         lane.backlog.remove(late)
@@ -58,9 +59,9 @@ def form(lane: Lane, policy: BatchingPolicy, now: float) -> Formation:
     head = lane.backlog.head()
     if head is None:
         return Formation()
-    if policy.mode is Mode.DISABLED:
+    if policy.mode is BatchingMode.DISABLED:
         return Formation(parts=((head, head.rows),))
-    if policy.mode is Mode.STATIC:
+    if policy.mode is BatchingMode.STATIC:
         return _form_static(lane, head, policy, now)
     return _form_auto(lane, head, policy, now)
 

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Final
 
+from slipway_runtime.contract import BatchingConfig, BatchingMode, Objective, OnOverload, SLAConfig
 
-class Mode(StrEnum):
-    AUTO = "Auto"
-    STATIC = "Static"
-    DISABLED = "Disabled"
-
-
-class Objective(StrEnum):
-    LATENCY = "Latency"
-    EFFICIENCY = "Efficiency"
-
-
-class OnOverload(StrEnum):
-    REJECT = "Reject"
-    QUEUE = "Queue"
+OVERHEAD_SECONDS: Final = 0.002
+"""Taken off every target for what is no batch: reading, parsing, serialising."""
+_OVERHEAD_SHARE: Final = 0.5
+"""Of a target so short that the overhead would eat it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +25,7 @@ class LatencyTarget:
 class BatchingPolicy:
     max_batch_size: int
     """Rows of one batch."""
-    mode: Mode = Mode.AUTO
+    mode: BatchingMode = BatchingMode.AUTO
     objective: Objective = Objective.LATENCY
     max_queue_delay_seconds: float | None = None
     """Static: the window. Auto: the most that is waited on purpose; None is no such wait under Latency and a wait up
@@ -62,3 +53,38 @@ class BatchingPolicy:
     def sheds_at_target(self) -> bool:
         """Whether a request that would miss the target is refused rather than answered late."""
         return self.target is not None and self.target.on_overload is OnOverload.REJECT
+
+
+def latency_target(sla: SLAConfig, overhead_seconds: float = OVERHEAD_SECONDS) -> LatencyTarget | None:
+    """The tighter of p95 and p99 decides. A target for p50 alone refuses nothing, for half may be later."""
+    overhead = max(overhead_seconds, OVERHEAD_SECONDS)
+    p50, p95, p99 = sla.p50_milliseconds, sla.p95_milliseconds, sla.p99_milliseconds
+    on_overload = sla.on_overload
+    if p99 is not None and (p95 is None or p99 <= p95):
+        milliseconds, quantile = p99, 0.99
+    elif p95 is not None:
+        milliseconds, quantile = p95, 0.95
+    elif p50 is not None:
+        milliseconds, quantile, on_overload = p50, 0.5, OnOverload.QUEUE
+    else:
+        return None
+    seconds = milliseconds / 1000
+    return LatencyTarget(max(seconds - overhead, seconds * _OVERHEAD_SHARE), quantile, on_overload)
+
+
+def make_policy(
+    batching: BatchingConfig, sla: SLAConfig, timeout_seconds: float, max_batch_size: int, executors: int = 1
+) -> BatchingPolicy:
+    """`max_batch_size` is what the warm-up found, which is never above the configured one."""
+    delay = batching.max_queue_delay_milliseconds
+    return BatchingPolicy(
+        max_batch_size=max_batch_size,
+        mode=batching.mode,
+        objective=batching.objective,
+        max_queue_delay_seconds=None if delay is None else delay / 1000,
+        max_queue_length=batching.max_queue_length,
+        allowed_batch_sizes=tuple(sorted(batching.allowed_batch_sizes)),
+        target=latency_target(sla),
+        timeout_seconds=timeout_seconds,
+        executors=executors,
+    )

@@ -6,10 +6,11 @@ import dataclasses
 
 import pytest
 
-from slipway_runtime.batching.policy import BatchingPolicy, LatencyTarget, Mode, Objective, OnOverload
+from slipway_runtime.batching.policy import BatchingPolicy, LatencyTarget
 from slipway_runtime.batching.scheduler import PRIORITY_SHARE, Scheduler
 from slipway_runtime.batching.sizes import ladder
 from slipway_runtime.batching.work import Batch, Reason, Request
+from slipway_runtime.contract import BatchingMode, Objective, OnOverload
 from tests.unit.rt.batching.driver import Driver, Event
 
 pytestmark = pytest.mark.unit
@@ -173,7 +174,7 @@ def test_a_late_request_is_tried_when_the_machine_is_idle() -> None:
 
 
 def test_an_idle_machine_gives_a_request_up_only_when_nobody_waits_for_it() -> None:
-    scheduler = make(mode=Mode.STATIC, max_queue_delay_seconds=5.0, target=TARGET, timeout_seconds=0.3)
+    scheduler = make(mode=BatchingMode.STATIC, max_queue_delay_seconds=5.0, target=TARGET, timeout_seconds=0.3)
     offer(scheduler, *singles(1))
     assert scheduler.decide(0.0).batch is None
     assert scheduler.next_expiry() == pytest.approx(0.3)
@@ -221,7 +222,7 @@ def test_a_client_that_left_makes_room() -> None:
 
 
 def test_static_waits_for_a_full_batch_or_the_window() -> None:
-    scheduler = make(mode=Mode.STATIC, max_batch_size=3, max_queue_delay_seconds=0.05)
+    scheduler = make(mode=BatchingMode.STATIC, max_batch_size=3, max_queue_delay_seconds=0.05)
     offer(scheduler, *singles(2), now=1.0)
     assert scheduler.decide(1.0).wake_at == pytest.approx(1.05)
     offer(scheduler, *singles(1, first=2), now=1.01)
@@ -235,7 +236,7 @@ def test_static_waits_for_a_full_batch_or_the_window() -> None:
 
 
 def test_disabled_runs_each_request_by_itself() -> None:
-    scheduler = make(mode=Mode.DISABLED, executors=3)
+    scheduler = make(mode=BatchingMode.DISABLED, executors=3)
     offer(scheduler, Request(0, rows=40, bucket="a"), *singles(2, first=1))
     batches = [scheduler.decide(0.0).batch for _ in range(3)]
     assert [(ids(batch), batch.rows if batch else 0) for batch in batches] == [([0], 40), ([1], 1), ([2], 1)]

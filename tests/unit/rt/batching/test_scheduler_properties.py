@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slipway_runtime.batching.policy import BatchingPolicy, LatencyTarget, Mode, Objective, OnOverload
+from slipway_runtime.batching.policy import BatchingPolicy, LatencyTarget
 from slipway_runtime.batching.scheduler import Scheduler
 from slipway_runtime.batching.sizes import ladder
 from slipway_runtime.batching.work import Batch, Request
+from slipway_runtime.contract import BatchingMode, Objective, OnOverload
 from tests.unit.rt.batching.driver import Driver, Event
 
 pytestmark = pytest.mark.unit
@@ -30,7 +31,7 @@ targets = st.one_of(
 
 
 @st.composite
-def policies(draw: st.DrawFn, modes: tuple[Mode, ...] = tuple(Mode)) -> BatchingPolicy:
+def policies(draw: st.DrawFn, modes: tuple[BatchingMode, ...] = tuple(BatchingMode)) -> BatchingPolicy:
     largest = draw(st.integers(1, 12))
     allowed = draw(st.sets(st.integers(1, largest)).map(sorted))
     return BatchingPolicy(
@@ -124,7 +125,7 @@ def test_a_batch_holds_one_bucket_and_no_more_rows_than_allowed(
     for batch in play(policy, events, speed).batches:
         assert {part.request.bucket for part in batch.slices} == {batch.bucket}
         assert batch.rows == sum(part.stop - part.start for part in batch.slices)
-        if policy.mode is Mode.DISABLED:
+        if policy.mode is BatchingMode.DISABLED:
             assert len(batch.slices) == 1
         else:
             assert batch.rows <= policy.max_batch_size
@@ -138,7 +139,7 @@ def test_no_executor_idles_while_requests_wait_unless_asked_to(
     policy: BatchingPolicy, events: list[Event], speed: float
 ) -> None:
     waits_on_purpose = (
-        policy.max_queue_delay_seconds if policy.mode is not Mode.DISABLED else None
+        policy.max_queue_delay_seconds if policy.mode is not BatchingMode.DISABLED else None
     ) or policy.objective is Objective.EFFICIENCY
 
     def check(scheduler: Scheduler, now: float) -> None:
@@ -158,7 +159,7 @@ def test_the_queue_stays_within_its_bound(policy: BatchingPolicy, events: list[E
     play(policy, events, speed, {"after_decision": check})
 
 
-@given(policies((Mode.AUTO,)), streams(), speeds)
+@given(policies((BatchingMode.AUTO,)), streams(), speeds)
 @settings(deadline=None, max_examples=30)
 def test_a_batch_is_planned_to_end_in_time_for_every_row_when_others_wait(
     policy: BatchingPolicy, events: list[Event], speed: float
@@ -184,7 +185,7 @@ def test_nothing_is_computed_for_a_client_that_left(policy: BatchingPolicy, even
                 assert batch.started_at <= cancelled_at[part.request.id]
 
 
-@given(policies((Mode.AUTO,)), streams(), speeds)
+@given(policies((BatchingMode.AUTO,)), streams(), speeds)
 @settings(deadline=None, max_examples=20)
 def test_predictions_never_fall_with_the_batch_size(policy: BatchingPolicy, events: list[Event], speed: float) -> None:
     scheduler = play(policy, events, speed).scheduler
