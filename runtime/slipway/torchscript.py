@@ -11,19 +11,14 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from slipway_runtime.contract import TensorSpec, WarmupSample
+from slipway_runtime.contract import Datatype, TensorSpec, WarmupSample
+from slipway_runtime.models.bfloat16 import from_bits
 from slipway_runtime.models.datatypes import Array, datatype_of
 from slipway_runtime.models.model import PredictionError
 from slipway_runtime.models.signature import Signature, SignatureError, check_signature
-from slipway_runtime.models.torchscript import (
-    SIGNATURE_FILE,
-    ModelLoadError,
-    SignatureFile,
-    TorchScriptModel,
-    load_torchscript,
-    name_outputs,
-    quiet_deprecation,
-)
+from slipway_runtime.models.signaturefile import SIGNATURE_FILE, ModelLoadError, SignatureFile
+from slipway_runtime.models.tensors import to_arrays
+from slipway_runtime.models.torchscript import TorchScriptModel, load_torchscript, quiet_deprecation
 from slipway_runtime.models.warmup import WarmUpError, warm_up
 
 _RELATIVE_TOLERANCE: Final = 1e-3
@@ -86,7 +81,7 @@ def save(
 
 
 def _describe(name: str, tensor: torch.Tensor, dynamic: Sequence[int]) -> TensorSpec:
-    datatype = datatype_of(_to_array(tensor)) if tensor.dtype is not torch.bfloat16 else None
+    datatype = Datatype.BF16 if tensor.dtype is torch.bfloat16 else datatype_of(_to_array(tensor))
     if datatype is None:
         raise SaveError(f"inputs[{name!r}] is {tensor.dtype}, which clients cannot send. Cast it inside forward.")
     wrong = [axis for axis in dynamic if not 0 <= axis < tensor.ndim]
@@ -148,25 +143,27 @@ def _compare(module: torch.nn.Module, path: Path, inputs: Examples, signature: S
 
 
 def _compare_once(module: torch.nn.Module, model: TorchScriptModel, inputs: Examples) -> None:
-    declared = [spec.name for spec in model.signature.outputs]
     with torch.no_grad():
         answer: Any = module(*inputs.values())
-    expected = name_outputs(answer, declared)
+    expected, datatypes = to_arrays(answer, model.signature.outputs)
     actual = model.predict({name: _to_array(tensor) for name, tensor in inputs.items()})
     for name, array in expected.items():
-        if not _close(actual[name], array):
+        if not _close(actual[name], array, datatypes.get(name)):
             raise SaveError(
                 f"The archive answers {name!r} otherwise than the module does. A traced forward keeps the branches and"
                 " sizes of its example; pass torch.jit.script(module) instead."
             )
 
 
-def _close(actual: Array, expected: Array) -> bool:
+def _close(actual: Array, expected: Array, datatype: Datatype | None) -> bool:
+    if datatype is Datatype.BF16:
+        actual, expected = from_bits(actual), from_bits(expected)
     return actual.shape == expected.shape and np.allclose(
         actual, expected, rtol=_RELATIVE_TOLERANCE, atol=_ABSOLUTE_TOLERANCE, equal_nan=True
     )
 
 
 def _to_array(tensor: torch.Tensor) -> Array:
-    array: Array = tensor.detach().cpu().numpy()
+    own = tensor.detach().cpu()
+    array: Array = (own.view(torch.uint16) if own.dtype is torch.bfloat16 else own).numpy()
     return array

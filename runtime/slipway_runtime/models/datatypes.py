@@ -27,13 +27,23 @@ NUMPY: Final[Mapping[Datatype, np.dtype[Any]]] = MappingProxyType(
         Datatype.FP16: np.dtype(np.float16),
         Datatype.FP32: np.dtype(np.float32),
         Datatype.FP64: np.dtype(np.float64),
+        Datatype.BF16: np.dtype(np.uint16),
     }
 )
-"""BYTES has no fixed element size and is absent."""
+"""What carries each datatype's elements. numpy has no bfloat16: BF16 travels as its bits, and only the signature tells
+it from UINT16. BYTES has no fixed element size and is absent: its arrays hold `bytes` objects (`BYTES_ARRAY`)."""
 
-_NAMES: Final = {dtype: name for name, dtype in NUMPY.items()}
+BYTES_ARRAY: Final = np.dtype(object)
+FLOATS: Final = frozenset({Datatype.FP16, Datatype.FP32, Datatype.FP64, Datatype.BF16})
+
+_NAMES: Final = {dtype: name for name, dtype in NUMPY.items() if name is not Datatype.BF16}
 
 
 def datatype_of(array: Array) -> Datatype | None:
-    """None for element types that the protocol has no word for, such as complex numbers."""
+    """None for element types that the protocol has no word for, such as complex numbers. Never BF16."""
     return _NAMES.get(array.dtype)
+
+
+def element_type(datatype: Datatype) -> np.dtype[Any]:
+    """Of the arrays that carry it, BYTES included."""
+    return BYTES_ARRAY if datatype is Datatype.BYTES else NUMPY[datatype]

@@ -5,15 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from slipway_runtime.contract import FailureReason, Format, Stage, WarmupSample
+from slipway_runtime.contract import FailureReason, Format, Stage, TuningConfig, WarmupSample
 from slipway_runtime.failure import StartupError
 from slipway_runtime.models.detect import UnsupportedFormatError, detect_format
 from slipway_runtime.models.model import DeviceMemoryError, Model
 from slipway_runtime.models.signature import Signature
+from slipway_runtime.models.signaturefile import ModelLoadError, ModelMemoryError, SignatureMissingError
 from slipway_runtime.models.warmup import WarmUpError, warm_up
 
 
-def load_model(path: Path, expected: Format, samples: Sequence[WarmupSample]) -> Model:
+def load_model(
+    path: Path,
+    expected: Format,
+    samples: Sequence[WarmupSample],
+    tuning: TuningConfig | None = None,
+    *,
+    variant: str | None = None,
+) -> Model:
+    """`tuning` looks for the fastest way to run the model; None runs the artifact as it is.
+
+    `variant` is the one that another load of this artifact on this hardware chose (`properties["variant"]`): it is
+    built again and not measured.
+    """
+    found = _detect(path, expected)
+    try:
+        return _load(found, path, samples)
+    except SignatureMissingError as error:
+        raise StartupError(Stage.LOAD, FailureReason.SIGNATURE_MISSING, str(error)) from error
+    except ModelLoadError as error:
+        raise StartupError(Stage.LOAD, FailureReason.MODEL_LOAD_FAILED, str(error)) from error
+    except (ModelMemoryError, MemoryError) as error:
+        raise StartupError(Stage.LOAD, FailureReason.OUT_OF_MEMORY, f"The model does not fit: {error}") from error
+
+
+def _detect(path: Path, expected: Format) -> Format:
     try:
         found = detect_format(path)
     except UnsupportedFormatError as error:
@@ -26,21 +51,14 @@ def load_model(path: Path, expected: Format, samples: Sequence[WarmupSample]) ->
         raise StartupError(
             Stage.LOAD, FailureReason.UNSUPPORTED_FORMAT, f"format: the artifact is {found}, expected {expected}."
         )
-    return _load_torchscript(path, samples)
+    return found
 
 
-def _load_torchscript(path: Path, samples: Sequence[WarmupSample]) -> Model:
+def _load(found: Format, path: Path, samples: Sequence[WarmupSample]) -> Model:
     # Imported here because torch takes seconds, during which the probes already answer.
-    from slipway_runtime.models import torchscript
+    from slipway_runtime.models.torchscript import load_torchscript
 
-    try:
-        return torchscript.load_torchscript(path, samples)
-    except torchscript.SignatureMissingError as error:
-        raise StartupError(Stage.LOAD, FailureReason.SIGNATURE_MISSING, str(error)) from error
-    except torchscript.ModelLoadError as error:
-        raise StartupError(Stage.LOAD, FailureReason.MODEL_LOAD_FAILED, str(error)) from error
-    except (torchscript.OutOfMemoryError, MemoryError) as error:
-        raise StartupError(Stage.LOAD, FailureReason.OUT_OF_MEMORY, f"The model does not fit: {error}") from error
+    return load_torchscript(path, samples)
 
 
 def warm_up_model(model: Model, samples: Sequence[WarmupSample]) -> Signature:

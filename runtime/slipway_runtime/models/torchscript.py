@@ -1,4 +1,4 @@
-"""TorchScript archives: load, bind inputs to `forward`, run, name the outputs. The only module that imports torch."""
+"""TorchScript archives: load, bind inputs to `forward`, run, name the outputs."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
-import numpy as np
 import torch
-from pydantic import ValidationError
 
-from slipway_runtime.contract import Datatype, Format, TensorSpec, WarmupSample, Wire
-from slipway_runtime.models.datatypes import NUMPY, Array, datatype_of
-from slipway_runtime.models.model import DeviceMemoryError, OutputError, PredictionError
-from slipway_runtime.models.signature import (
-    Signature,
-    check_signature,
-    signature_from_samples,
+from slipway_runtime.contract import Datatype, Format, WarmupSample
+from slipway_runtime.models.datatypes import Array
+from slipway_runtime.models.model import DeviceMemoryError, PredictionError
+from slipway_runtime.models.signature import Signature, SignatureError, signature_from_samples
+from slipway_runtime.models.signaturefile import (
+    SIGNATURE_FILE,
+    ModelLoadError,
+    ModelMemoryError,
+    SignatureMissingError,
+    parse_signature,
 )
+from slipway_runtime.models.tensors import separate, to_arrays, to_tensor
 from slipway_runtime.models.threads import usable_cpus
-
-SIGNATURE_FILE: Final = "slipway.json"
-"""Extra file inside the archive that tells inputs and outputs."""
 
 _ESSENCE_LIMIT: Final = 600
 _RAISED: Final = re.compile(r"(?:[\w.]+\.)?\w+(?:Error|Exception): (?P<message>.+)")
@@ -36,27 +36,6 @@ _jit: Any = torch.jit
 """Typed in some versions of torch and untyped in others."""
 
 log = logging.getLogger(__name__)
-
-
-class ModelLoadError(Exception):
-    """The archive cannot be loaded, or cannot be called as its signature says."""
-
-
-class SignatureMissingError(Exception):
-    """Neither the archive nor the configuration says which inputs the model takes."""
-
-
-class OutOfMemoryError(Exception):
-    """The model does not fit into the memory of the device."""
-
-
-class SignatureFile(Wire):
-    """What an archive says about itself."""
-
-    inputs: list[TensorSpec]
-    outputs: list[TensorSpec] = []
-    warmup_samples: list[WarmupSample] = []
-    """Requests that the model answers, where a size that varies cannot be 1."""
 
 
 class TorchScriptModel:
@@ -70,44 +49,54 @@ class TorchScriptModel:
         signature: Signature,
         device: str,
         warmup_samples: Sequence[WarmupSample] = (),
+        *,
+        call: Callable[..., Any] | None = None,
     ) -> None:
+        """`call` runs the module in a way of its own; without it the module is called."""
+        self.module = module
         self.signature = signature
         self.device = device
         self.warmup_samples = tuple(warmup_samples)
-        self._module = module
-        self._keywords = _bind(module, signature)
+        self.properties: Mapping[str, str] = MappingProxyType({})
+        self.output_datatypes: Mapping[str, Datatype] = MappingProxyType({})
+        self.keywords = _bind(module, signature)
+        self._call = call or module
+        self._writes_inputs: bool | None = None
+        """Whether forward changes its inputs in place; unknown until it ran once."""
 
-    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        tensors = [self._to_tensor(inputs[spec.name]) for spec in self.signature.inputs]
+    def predict(
+        self,
+        inputs: Mapping[str, Array],
+        out: Mapping[str, Array] | None = None,
+        limit_seconds: float | None = None,
+    ) -> dict[str, Array]:
+        # Borrowed memory is given to forward as it is only after a run on copies left those as they were.
+        own = inputs if self._writes_inputs is False else {name: array.copy() for name, array in inputs.items()}
+        tensors = self.bind(own)
         try:
             with torch.inference_mode():
-                if self._keywords is None:
-                    answer = self._module(*tensors)
-                else:
-                    answer = self._module(**dict(zip(self._keywords, tensors, strict=True)))
-                return name_outputs(answer, [spec.name for spec in self.signature.outputs])
+                answer = self._call(*tensors) if self.keywords is None else self._call(**self._by_name(tensors))
+                arrays, datatypes = to_arrays(answer, self.signature.outputs, out)
         except (_jit.Error, RuntimeError, ValueError, TypeError, IndexError, MemoryError) as error:
             kind = DeviceMemoryError if is_out_of_memory(error) else PredictionError
             raise kind(essence(error)) from error
+        if self._writes_inputs is None:
+            self._writes_inputs = any(own[name].tobytes() != array.tobytes() for name, array in inputs.items())
+        self.output_datatypes = datatypes
+        return separate(arrays, own)
 
-    def _to_tensor(self, array: Array) -> torch.Tensor:
-        # torch warns about memory it may not write, and cannot take negative strides.
-        owned = np.require(array, requirements=["C", "W"])
-        return torch.from_numpy(owned).to(self.device, non_blocking=True)
+    def bind(self, inputs: Mapping[str, Array]) -> list[torch.Tensor]:
+        """One tensor per input, in the order of the signature."""
+        return [to_tensor(inputs[spec.name], spec.datatype, self.device) for spec in self.signature.inputs]
 
+    def health(self) -> str | None:
+        return None
 
-def name_outputs(answer: object, declared: Sequence[str]) -> dict[str, Array]:
-    """`declared` names the parts in order, or selects from a dict; when empty the names are found or made."""
-    if isinstance(answer, dict):
-        missing = [name for name in declared if name not in answer]
-        if missing:
-            raise OutputError(f"The model gave the outputs {sorted(map(str, answer))}, without {missing}.")
-        return {str(name): _to_array(name, answer[name]) for name in declared or answer}
-    parts: Sequence[object] = answer if isinstance(answer, tuple | list) else (answer,)
-    names = declared or list(getattr(answer, "_fields", ())) or [f"output__{i}" for i in range(len(parts))]
-    if len(names) != len(parts):
-        raise OutputError(f"The model gave {len(parts)} outputs, its signature names {len(names)}: {list(names)}.")
-    return {name: _to_array(name, part) for name, part in zip(names, parts, strict=True)}
+    def close(self) -> None:
+        pass
+
+    def _by_name(self, tensors: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        return dict(zip(self.keywords or (), tensors, strict=True))
 
 
 def load_torchscript(path: Path, samples: Sequence[WarmupSample]) -> TorchScriptModel:
@@ -120,7 +109,7 @@ def load_torchscript(path: Path, samples: Sequence[WarmupSample]) -> TorchScript
             module: torch.jit.ScriptModule = _jit.load(str(path), map_location=device, _extra_files=files)
     except (RuntimeError, ValueError, OSError) as error:
         if is_out_of_memory(error):
-            raise OutOfMemoryError(essence(error)) from error
+            raise ModelMemoryError(essence(error)) from error
         raise ModelLoadError(f"torch {torch.__version__} cannot load the archive: {essence(error)}") from error
     module.eval()
     signature, own_samples = _read_signature(files[SIGNATURE_FILE], samples, module)
@@ -161,22 +150,15 @@ def _read_signature(
     content: bytes | str, samples: Sequence[WarmupSample], module: torch.jit.ScriptModule
 ) -> tuple[Signature, Sequence[WarmupSample]]:
     own_samples: Sequence[WarmupSample] = ()
-    try:
-        if content:
-            parsed = SignatureFile.model_validate(json.loads(content))
-            signature, own_samples = Signature(tuple(parsed.inputs), tuple(parsed.outputs)), parsed.warmup_samples
-            check_signature(signature)
-        elif samples:
+    if content:
+        signature, own_samples = parse_signature(content, f"{SIGNATURE_FILE} inside the archive")
+    elif samples:
+        try:
             signature = signature_from_samples(samples)
-        else:
-            raise SignatureMissingError(_how_to_tell(module))
-    except ValidationError as invalid:
-        fault = invalid.errors(include_url=False)[0]
-        where = ".".join(str(step) for step in fault["loc"])
-        raise ModelLoadError(f"{SIGNATURE_FILE} inside the archive: {where}: {fault['msg']}.") from None
-    except (ValueError, RecursionError) as error:
-        where = f"{SIGNATURE_FILE} inside the archive: " if content else ""
-        raise ModelLoadError(f"{where}{error}") from None
+        except SignatureError as error:
+            raise ModelLoadError(str(error)) from None
+    else:
+        raise SignatureMissingError(_how_to_tell(module))
     for spec in (*signature.inputs, *signature.outputs):
         if spec.datatype is Datatype.BYTES:
             raise ModelLoadError(f"{spec.name!r} is BYTES, which no tensor of torch can hold. Expected a number type.")
@@ -195,10 +177,10 @@ def _how_to_tell(module: torch.jit.ScriptModule) -> str:
 
 
 def _parameters(module: torch.jit.ScriptModule) -> list[str]:
-    return [argument.name for argument in _arguments(module)]
+    return [argument.name for argument in forward_arguments(module)]
 
 
-def _arguments(module: torch.jit.ScriptModule) -> Sequence[Any]:
+def forward_arguments(module: torch.jit.ScriptModule) -> Sequence[Any]:
     """Of forward, without self: objects with `name` and `has_default_value()`."""
     forward: Any = module.forward
     arguments: Sequence[Any] = forward.schema.arguments
@@ -207,7 +189,7 @@ def _arguments(module: torch.jit.ScriptModule) -> Sequence[Any]:
 
 def _bind(module: torch.jit.ScriptModule, signature: Signature) -> list[str] | None:
     """Keyword names, one per input, when forward knows them all; None to pass by position."""
-    arguments = _arguments(module)
+    arguments = forward_arguments(module)
     names = [spec.name for spec in signature.inputs]
     known = [argument.name for argument in arguments]
     required = [argument.name for argument in arguments if not argument.has_default_value()]
@@ -222,28 +204,3 @@ def _bind(module: torch.jit.ScriptModule, signature: Signature) -> list[str] | N
         )
     log.info("Inputs %s are passed to forward%s by position", names, tuple(known))
     return None
-
-
-def _to_array(name: object, part: object) -> Array:
-    if isinstance(part, torch.Tensor):
-        tensor = part.detach()
-        if tensor.layout is not torch.strided:
-            tensor = tensor.to_dense()
-        if tensor.dtype is torch.bfloat16:
-            tensor = tensor.float()
-        if tensor.is_quantized:
-            tensor = tensor.dequantize()
-        try:
-            array: Array = tensor.cpu().numpy()
-        except TypeError as error:
-            raise OutputError(f"Output {name!r} is {tensor.dtype}, which the protocol cannot carry.") from error
-    elif isinstance(part, bool | int | float):
-        array = np.asarray(part)
-    else:
-        raise OutputError(
-            f"Output {name!r} is a {type(part).__name__}, expected a tensor. Let forward return a tensor, or a tuple,"
-            " list or dict of tensors."
-        )
-    if datatype_of(array) is None or array.dtype not in NUMPY.values():
-        raise OutputError(f"Output {name!r} is {array.dtype}, which the protocol cannot carry.")
-    return array

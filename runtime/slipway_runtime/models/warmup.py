@@ -10,31 +10,44 @@ from typing import Final
 import numpy as np
 
 from slipway_runtime.contract import Datatype, TensorSpec, WarmupSample
-from slipway_runtime.models.datatypes import NUMPY, Array, datatype_of
+from slipway_runtime.models.bfloat16 import to_bits
+from slipway_runtime.models.datatypes import FLOATS, NUMPY, Array, datatype_of
 from slipway_runtime.models.model import Model, PredictionError
 from slipway_runtime.models.signature import Signature, describe_tensor, fits
 
 _SEED: Final = 20240229
 _REPEATS: Final = 2
 """TorchScript profiles the first run and optimises the second; a client should meet neither."""
-_FLOATS: Final = (Datatype.FP16, Datatype.FP32, Datatype.FP64)
 
 log = logging.getLogger(__name__)
 
 Shapes = Mapping[str, Sequence[int]]
+Described = Mapping[str, TensorSpec]
+"""Outputs of one prediction: names, element types and the shapes they had."""
 
 
 class WarmUpError(Exception):
     """A prediction on generated values failed; the message has the shapes and the cause."""
 
 
+class _RefusalError(WarmUpError):
+    """The model's own check refused the generated values, which says nothing about real ones."""
+
+
 def warm_up(model: Model, samples: Sequence[WarmupSample]) -> Signature:
     """Predict on generated values; returns the signature with its outputs. Raises `WarmUpError`."""
     signature = model.signature
     requests = plan_requests(signature, samples or model.warmup_samples)
-    seen = [_predict(model, signature, shapes) for shapes in requests for _ in range(_REPEATS)]
-    if signature.batched:
-        seen.append(_probe_batch(model, signature, requests[0]))
+    try:
+        seen = [_predict(model, signature, shapes) for shapes in requests for _ in range(_REPEATS)]
+        if signature.batched:
+            seen.append(_probe_batch(model, signature, requests[0]))
+    except _RefusalError as refusal:
+        if not signature.outputs:
+            message = f"{refusal} What it gives can then only be known from the outputs of its signature."
+            raise WarmUpError(message) from refusal
+        log.warning("%s It is served without a warm-up.", refusal)
+        return signature
     if signature.outputs:
         for outputs in seen:
             _check_outputs(signature.outputs, outputs)
@@ -47,10 +60,12 @@ def warm_up(model: Model, samples: Sequence[WarmupSample]) -> Signature:
     return Signature(signature.inputs, _learn_outputs(seen))
 
 
-def _probe_batch(model: Model, signature: Signature, shapes: Shapes) -> dict[str, Array]:
+def _probe_batch(model: Model, signature: Signature, shapes: Shapes) -> Described:
     size = 2 * max(shape[0] for shape in shapes.values())
     try:
         return _predict(model, signature, {name: [size, *shape[1:]] for name, shape in shapes.items()})
+    except _RefusalError:
+        raise
     except WarmUpError as error:
         raise WarmUpError(
             f"{error} A smaller batch was answered, but the signature gives the batch as -1, which promises any size."
@@ -60,19 +75,24 @@ def _probe_batch(model: Model, signature: Signature, shapes: Shapes) -> dict[str
 
 def _grow(signature: Signature, shapes: Shapes) -> dict[str, list[int]] | None:
     """Every size that varies doubled, apart from the batch; None when there is none."""
+    grown = grow(signature, shapes, 2)
+    return grown if grown != shapes else None
+
+
+def grow(signature: Signature, shapes: Shapes, factor: int) -> dict[str, list[int]]:
+    """Every size that varies multiplied, apart from the batch."""
     first = 1 if signature.batched else 0
-    grown = {
+    return {
         spec.name: [
-            2 * size if wanted == -1 and position >= first else size
+            factor * size if wanted == -1 and position >= first else size
             for position, (wanted, size) in enumerate(zip(spec.shape, shapes[spec.name], strict=True))
         ]
         for spec in signature.inputs
     }
-    return grown if grown != shapes else None
 
 
 def plan_requests(signature: Signature, samples: Sequence[WarmupSample]) -> list[dict[str, list[int]]]:
-    """The shapes of each request, with 1 for every size that varies."""
+    """The shapes of each request, with 1 for every size that varies. Raises `WarmUpError`."""
     if not samples:
         return [{spec.name: _smallest(spec) for spec in signature.inputs}]
     known = {spec.name: spec for spec in signature.inputs}
@@ -98,49 +118,60 @@ def _smallest(spec: TensorSpec) -> list[int]:
     return [1 if size == -1 else size for size in spec.shape]
 
 
-def _predict(model: Model, signature: Signature, shapes: Shapes) -> dict[str, Array]:
+def _predict(model: Model, signature: Signature, shapes: Shapes) -> Described:
     generator = np.random.default_rng(_SEED)
     inputs = {spec.name: generate(spec.datatype, shapes[spec.name], generator) for spec in signature.inputs}
     try:
         outputs = model.predict(inputs)
     except PredictionError as error:
         shown = ", ".join(f"{spec.name} {spec.datatype} {list(shapes[spec.name])}" for spec in signature.inputs)
+        if error.status < 500:
+            raise _RefusalError(f"The model refused generated values ({shown}): {error}") from error
         raise WarmUpError(f"The model failed on generated values ({shown}): {error}") from error
     if not outputs:
         raise WarmUpError("The model gave no output.")
-    return outputs
+    return {name: _describe(name, array, model.output_datatypes.get(name)) for name, array in outputs.items()}
+
+
+def _describe(name: str, array: Array, told: Datatype | None) -> TensorSpec:
+    datatype = told or datatype_of(array)
+    if datatype is None:
+        raise WarmUpError(f"Output {name!r} is {array.dtype}, which the protocol cannot carry.")
+    return TensorSpec(name=name, datatype=datatype, shape=list(array.shape))
 
 
 def generate(datatype: Datatype, shape: Sequence[int], generator: np.random.Generator) -> Array:
-    """Floats are normally distributed; integers are 0, which every vocabulary and every index range has."""
-    if datatype in _FLOATS:
+    """Floats are normally distributed; integers are 0, which every vocabulary and every index range has; BYTES are
+    empty."""
+    if datatype is Datatype.BYTES:
+        return np.full(tuple(shape), b"", np.object_)
+    if datatype is Datatype.BF16:
+        return to_bits(generator.standard_normal(tuple(shape)))
+    if datatype in FLOATS:
         return generator.standard_normal(tuple(shape)).astype(NUMPY[datatype])
     return np.zeros(tuple(shape), NUMPY[datatype])
 
 
-def _check_outputs(declared: Sequence[TensorSpec], outputs: Mapping[str, Array]) -> None:
+def _check_outputs(declared: Sequence[TensorSpec], outputs: Described) -> None:
     for spec in declared:
-        array = outputs[spec.name]
-        if datatype_of(array) != spec.datatype or not fits(spec, array.shape):
+        given = outputs[spec.name]
+        if given.datatype != spec.datatype or not fits(spec, given.shape):
             raise WarmUpError(
-                f"The model gave {spec.name} {datatype_of(array)} {list(array.shape)}, its signature says"
-                f" {describe_tensor(spec)}. Save the archive with the outputs that it really has."
+                f"The model gave {describe_tensor(given)}, its signature says {describe_tensor(spec)}. Save the"
+                " archive with the outputs that it really has."
             )
 
 
-def _learn_outputs(seen: Sequence[Mapping[str, Array]]) -> tuple[TensorSpec, ...]:
+def _learn_outputs(seen: Sequence[Described]) -> tuple[TensorSpec, ...]:
     """Sizes that differed between the requests vary; so does the first one whenever it followed the batch."""
     specs = []
     first, *others = seen
-    for name, array in first.items():
-        shape = list(array.shape)
+    for name, spec in first.items():
+        shape = spec.shape
         for outputs in others:
             other = outputs.get(name)
-            if other is None or other.ndim != array.ndim or other.dtype != array.dtype:
+            if other is None or len(other.shape) != len(spec.shape) or other.datatype != spec.datatype:
                 raise WarmUpError(f"Output {name!r} changes its element type or number of dimensions between requests.")
             shape = [size if size == same else -1 for size, same in zip(shape, other.shape, strict=True)]
-        datatype = datatype_of(array)
-        if datatype is None:
-            raise WarmUpError(f"Output {name!r} is {array.dtype}, which the protocol cannot carry.")
-        specs.append(TensorSpec(name=name, datatype=datatype, shape=shape))
+        specs.append(TensorSpec(name=name, datatype=spec.datatype, shape=shape))
     return tuple(specs)
