@@ -81,9 +81,11 @@ def test_raises_the_runtimes_words_when_a_request_does_not_fit(client: triton.In
         client.infer("linear", [tensor(ONES)], outputs=[triton.InferRequestedOutput("logits", binary_data=False)])
 
 
-def test_raises_the_way_out_when_it_sends_binary_tensors(client: triton.InferenceServerClient) -> None:
-    with pytest.raises(InferenceServerException, match="binary_data=False"):
-        client.infer("linear", [tensor(ONES, binary=True)])
+def test_sends_and_receives_binary_tensors(client: triton.InferenceServerClient) -> None:
+    for binary_in in (True, False):
+        for outputs in (None, [triton.InferRequestedOutput("scores")]):
+            result = client.infer("linear", [tensor(ONES, binary=binary_in)], outputs=outputs)
+            np.testing.assert_array_equal(result.as_numpy("scores"), SCORES)
 
 
 def test_carries_every_type_of_the_model(mixed: RuntimeServer) -> None:
@@ -98,6 +100,9 @@ def test_carries_every_type_of_the_model(mixed: RuntimeServer) -> None:
     assert result.as_numpy("counts").tolist() == [1]
     assert result.as_numpy("any").tolist() == [True]
     assert result.as_numpy("halves").tolist() == [[2.0, 0.0]]
-    inverse = result.as_numpy("inverse")
+    assert result.as_numpy("inverse").tolist() == [[0.25, np.inf]], "binary is exact"
+    outputs = [triton.InferRequestedOutput("inverse", binary_data=False)]
+    with triton.InferenceServerClient(mixed.address) as client:
+        inverse = client.infer("mixed", [numbers, indices, flags], outputs=outputs).as_numpy("inverse")
     assert inverse[0, 0] == 0.25
     assert np.isnan(inverse[0, 1]), "null reads as NaN"

@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from slipway_runtime.contract import TensorSpec
 from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.signature import Signature
+from slipway_runtime.protocol.codec import Decoded
 from slipway_runtime.protocol.errors import ApiError, bad_request
 from slipway_runtime.protocol.jsontext import kind_of
 from slipway_runtime.protocol.tensors import (
@@ -21,8 +24,10 @@ from slipway_runtime.protocol.tensors import (
     check_complete,
     check_shape,
     decode_tensor,
-    encode_tensor,
+    dump_array,
     find_input,
+    has_null,
+    to_json_values,
 )
 
 
@@ -105,25 +110,16 @@ def _forms(signature: Signature) -> str:
     return f'Expected {{"inputs": {{{names}}}}}.'
 
 
-def encode_answer(model: str, outputs: Mapping[str, Array], signature: Signature) -> dict[str, Any]:
+def encode_answer(name: str, decoded: Decoded, outputs: Mapping[str, Array], signature: Signature) -> bytes:
     """Nested lists; what is not finite becomes null and its output is named in `nonFinite`."""
-    answer: dict[str, Any] = {}
+    specs = {spec.name: spec for spec in signature.outputs}
+    parts = []
     non_finite = []
-    for spec in signature.outputs:
-        array = outputs[spec.name]
-        flat, finite = encode_tensor(array)
-        answer[spec.name] = array.tolist() if finite else _nest(flat, array.shape)
-        if not finite:
-            non_finite.append(spec.name)
-    body: dict[str, Any] = {"model": model, "outputs": answer}
-    if non_finite:
-        body["nonFinite"] = non_finite
-    return body
-
-
-def _nest(flat: list[Any], shape: tuple[int, ...]) -> Any:
-    if not shape:
-        return flat[0]
-    for size in reversed(shape[1:]):
-        flat = [flat[start : start + size] for start in range(0, len(flat), size)] if size else flat
-    return flat
+    for output in decoded.outputs:
+        values = to_json_values(specs[output], outputs[output])
+        data = dump_array(values)
+        parts.append(orjson.dumps(output) + b":" + data)
+        if has_null(values, data):
+            non_finite.append(output)
+    mark = b',"nonFinite":' + orjson.dumps(non_finite) if non_finite else b""
+    return b'{"model":%s,"outputs":{%s}%s}' % (orjson.dumps(name), b",".join(parts), mark)

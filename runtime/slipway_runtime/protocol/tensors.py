@@ -8,21 +8,25 @@ from itertools import chain
 from typing import Any, Final
 
 import numpy as np
+import orjson
+from numpy.typing import NDArray
 
 from slipway_runtime.contract import Datatype, TensorSpec
-from slipway_runtime.models.datatypes import NUMPY, Array
+from slipway_runtime.models import bfloat16
+from slipway_runtime.models.datatypes import BYTES_ARRAY, FLOATS, NUMPY, Array
 from slipway_runtime.models.signature import Signature, fits
 from slipway_runtime.protocol.errors import ApiError, bad_request
 from slipway_runtime.protocol.jsontext import kind_of
 
-_FLOATS: Final = frozenset({Datatype.FP16, Datatype.FP32, Datatype.FP64})
 _ALLOWED: Final[Mapping[Datatype, frozenset[type]]] = {
     datatype: frozenset({bool})
     if datatype is Datatype.BOOL
     else frozenset({int, float})
-    if datatype in _FLOATS
+    if datatype in FLOATS
+    else frozenset({str, bytes})
+    if datatype is Datatype.BYTES
     else frozenset({int})
-    for datatype in NUMPY
+    for datatype in Datatype
 }
 _KINDS: Final = {
     bool: "true or false",
@@ -37,11 +41,12 @@ _EXPECTED: Final = {
     frozenset({bool}): "true or false",
     frozenset({int, float}): "numbers",
     frozenset({int}): "integers",
+    frozenset({str, bytes}): "strings",
 }
 
 
 def decode_tensor(spec: TensorSpec, shape: Sequence[int], data: object) -> Array:
-    """`data` is flat in row-major order, or nested as `shape` says; a new array."""
+    """`data` is flat in row-major order, or nested as `shape` says; a new array. BYTES may hold `bytes` beside text."""
     name = spec.name
     flat = _flatten(name, shape, data)
     count = math.prod(shape)
@@ -94,9 +99,11 @@ def _convert(name: str, datatype: Datatype, flat: list[Any]) -> Array:
             expected=str(datatype),
             got=kinds,
         )
-    dtype = NUMPY[datatype]
-    if datatype in _FLOATS:
+    if datatype in FLOATS:
         return _convert_floats(name, datatype, flat)
+    if datatype is Datatype.BYTES:
+        return _convert_bytes(flat)
+    dtype = NUMPY[datatype]
     if flat and datatype is not Datatype.BOOL:
         bounds = np.iinfo(dtype)
         low, high = min(flat), max(flat)
@@ -110,11 +117,27 @@ def _convert_floats(name: str, datatype: Datatype, flat: list[Any]) -> Array:
         wide = np.array(flat, np.float64)
     except OverflowError:
         raise _out_of_range(name, datatype, "a number") from None
-    with np.errstate(over="ignore"):
-        array = wide.astype(NUMPY[datatype])
-    finite = np.isfinite(array)
+    array, finite = narrow(datatype, wide)
     if not finite.all():
         raise _out_of_range(name, datatype, flat[int(np.argmin(finite))])
+    return array
+
+
+def narrow(datatype: Datatype, wide: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """FP64 numbers as `datatype`, and which of them are finite as such."""
+    if datatype is Datatype.BF16:
+        with np.errstate(over="ignore"):
+            bits = bfloat16.to_bits(wide)
+        return bits, np.isfinite(bfloat16.from_bits(bits))
+    with np.errstate(over="ignore"):
+        array = wide.astype(NUMPY[datatype])
+    return array, np.isfinite(array)
+
+
+def _convert_bytes(flat: list[Any]) -> Array:
+    array = np.empty(len(flat), BYTES_ARRAY)
+    for position, value in enumerate(flat):
+        array[position] = value if isinstance(value, bytes) else value.encode()
     return array
 
 
@@ -125,14 +148,42 @@ def _out_of_range(name: str, datatype: Datatype, value: object) -> ApiError:
     )
 
 
-def encode_tensor(array: Array) -> tuple[list[Any], bool]:
-    """Values flat in row-major order, and whether all are finite: JSON has no NaN, so one becomes null."""
-    flat = array.reshape(-1)
-    if array.dtype.kind == "f":
-        finite = np.isfinite(flat)
-        if not finite.all():
-            return [value if kept else None for value, kept in zip(flat.tolist(), finite.tolist(), strict=True)], False
-    return flat.tolist(), True
+def to_json_values(spec: TensorSpec, array: Array) -> Array:
+    """What JSON can say of an output: FP32 for BF16, text for BYTES; else the array itself. Raises `ApiError` for BYTES
+    that are no text."""
+    if spec.datatype is Datatype.BF16:
+        numbers: Array = bfloat16.from_bits(array)
+        return numbers
+    if spec.datatype is not Datatype.BYTES:
+        return array
+    texts = np.empty(array.shape, BYTES_ARRAY)
+    for position, value in np.ndenumerate(array):
+        try:
+            texts[position] = value.decode()
+        except UnicodeDecodeError:
+            raise ApiError(
+                406,
+                "not_acceptable",
+                f"Output {spec.name!r} holds bytes that are no UTF-8 text, which JSON cannot carry. Ask for it in"
+                " binary (Open Inference Protocol: binary_data true; /predict: Accept application/octet-stream).",
+            ) from None
+    return texts
+
+
+def dump_array(array: Array) -> bytes:
+    """JSON of the nested lists, each number as short as it can be and come back the same; null for what is not
+    finite."""
+    if array.dtype == BYTES_ARRAY:
+        return orjson.dumps(array.tolist())
+    if not array.shape:
+        array = array.reshape(1)
+        return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+    return orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def has_null(array: Array, text: bytes) -> bool:
+    """Whether `text`, the array's JSON, holds null in the place of numbers that are not finite."""
+    return array.dtype.kind == "f" and b"null" in text
 
 
 def check_shape(spec: TensorSpec, shape: Sequence[int]) -> None:

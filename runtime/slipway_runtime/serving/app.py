@@ -11,8 +11,8 @@ from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 
 from slipway_runtime.lifecycle import Lifecycle
-from slipway_runtime.protocol import v2
 from slipway_runtime.protocol.errors import ApiError
+from slipway_runtime.protocol.v2.metadata import MODEL_VERSION, server_metadata
 from slipway_runtime.serving.exchange import error_response, exchange_of, json_response
 from slipway_runtime.serving.inference import Inference, describe
 from slipway_runtime.serving.openapi import build_openapi
@@ -33,22 +33,23 @@ def _add_predictions(app: FastAPI, inference: Inference) -> None:
     served = inference.served
 
     async def infer(request: Request) -> Response:
-        exchange_of(request.scope).protocol = "v2"
-        _check_model(request, served.name)
-        return await inference.answer_v2(request)
-
-    async def predict(request: Request) -> Response:
-        return await inference.answer_friendly(request)
+        response = await inference.answer(request)
+        if response is None:
+            exchange_of(request.scope).protocol = "v2"
+            _check_model(request, served.name)
+            raise HTTPException(404)
+        return response
 
     app.add_route("/v2/models/{model}/infer", infer, methods=["POST"])
     app.add_route("/v2/models/{model}/versions/{version}/infer", infer, methods=["POST"])
-    app.add_route("/predict", predict, methods=["POST"])
+    app.add_route("/models/{model}/predict", infer, methods=["POST"])
+    app.add_route("/predict", infer, methods=["POST"])
 
 
 def _add_metadata(app: FastAPI, inference: Inference, lifecycle: Lifecycle) -> None:
     served = inference.served
     metadata = describe(served)
-    server = v2.server_metadata(runtime_version())
+    server = server_metadata(runtime_version())
 
     async def show_server(request: Request) -> Response:
         return json_response(server)
@@ -99,12 +100,12 @@ def _check_model(request: Request, name: str) -> None:
     params = request.path_params
     if params["model"] != name:
         raise ApiError(404, "model_not_found", f"There is no model {params['model'][:100]!r} here, expected {name!r}.")
-    given = params.get("version", v2.MODEL_VERSION)
-    if given != v2.MODEL_VERSION:
+    given = params.get("version", MODEL_VERSION)
+    if given != MODEL_VERSION:
         raise ApiError(
             404,
             "version_not_found",
-            f"Model {name!r} has no version {given[:100]!r}, expected {v2.MODEL_VERSION!r} or none.",
+            f"Model {name!r} has no version {given[:100]!r}, expected {MODEL_VERSION!r} or none.",
         )
 
 

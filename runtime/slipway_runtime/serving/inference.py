@@ -15,9 +15,12 @@ from slipway_runtime.metrics import Metrics
 from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.model import DeviceMemoryError, Model, PredictionError
 from slipway_runtime.models.signature import Signature
-from slipway_runtime.protocol import friendly, jsontext, v2
+from slipway_runtime.protocol.codec import Buffer, Payload
+from slipway_runtime.protocol.compression import MIN_COMPRESSED_BYTES, choose_encoding, compress, decompress
 from slipway_runtime.protocol.errors import ApiError
-from slipway_runtime.serving.body import check_headers, read_body
+from slipway_runtime.protocol.routes import InferenceRoutes
+from slipway_runtime.protocol.v2.metadata import model_metadata
+from slipway_runtime.serving.body import read_body
 from slipway_runtime.serving.exchange import Exchange, exchange_of
 from slipway_runtime.serving.modelthread import Job, ModelThread
 
@@ -45,45 +48,24 @@ class Inference:
         self.served = served
         self._thread = thread
         self._metrics = metrics
+        self._routes = InferenceRoutes(served.name, served.signature)
 
-    async def answer_v2(self, request: Request) -> Response:
-        served = self.served
-        exchange = self._begin(request, "v2")
-        body = await self._read(request, exchange)
-        decoded = await self._timed(
-            "decode", len(body), lambda: v2.decode_request(jsontext.parse_object(body), served.signature)
-        )
-        outputs = await self._predict(decoded.inputs, exchange)
-        size = _size(outputs)
-        content = await self._timed(
-            "encode",
-            size,
-            lambda: jsontext.render(v2.encode_answer(served.name, decoded, outputs, served.signature)),
-        )
-        return Response(content, media_type="application/json")
-
-    async def answer_friendly(self, request: Request) -> Response:
-        served = self.served
-        exchange = self._begin(request, "predict")
-        body = await self._read(request, exchange)
-        inputs = await self._timed(
-            "decode", len(body), lambda: friendly.decode_inputs(jsontext.parse(body), served.signature)
-        )
-        outputs = await self._predict(inputs, exchange)
-        content = await self._timed(
-            "encode",
-            _size(outputs),
-            lambda: jsontext.render(friendly.encode_answer(served.name, outputs, served.signature)),
-        )
-        return Response(content, media_type="application/json")
-
-    def _begin(self, request: Request, protocol: str) -> Exchange:
+    async def answer(self, request: Request) -> Response | None:
+        """None when no prediction is answered at this path."""
+        codec = self._routes.find(_path_of(request))
+        if codec is None:
+            return None
         exchange = exchange_of(request.scope)
-        exchange.protocol = protocol
-        check_headers(request)
-        return exchange
+        exchange.protocol = codec.protocol
+        headers = dict(request.headers.raw)
+        body = await self._read(request, exchange)
+        body = decompress(body, headers.get(b"content-encoding", b""), self.served.max_request_bytes)
+        decoded = await self._timed("decode", len(body), lambda: codec.decode(headers, body))
+        outputs = await self._predict(decoded.inputs, exchange)
+        payload = await self._timed("encode", _size(outputs), lambda: codec.encode(decoded, outputs))
+        return _response(payload, choose_encoding(headers.get(b"accept-encoding", b"")))
 
-    async def _read(self, request: Request, exchange: Exchange) -> bytes:
+    async def _read(self, request: Request, exchange: Exchange) -> Buffer:
         begun = time.perf_counter()
         body = await read_body(request, self.served.max_request_bytes, self._seconds_left(exchange))
         self._observe("read", time.perf_counter() - begun)
@@ -144,10 +126,24 @@ class Inference:
         self._metrics.request_counts.observe_stage(stage, seconds)
 
 
+def _path_of(request: Request) -> bytes:
+    path: str = request.scope["path"]
+    return path.removeprefix(request.scope.get("root_path", "")).encode()
+
+
+def _response(payload: Payload, encoding: bytes | None) -> Response:
+    parts = payload.parts
+    headers = {name.decode(): value.decode() for name, value in payload.headers}
+    if encoding and payload.size_bytes >= MIN_COMPRESSED_BYTES:
+        parts = compress(parts, encoding)
+        headers["Content-Encoding"] = encoding.decode()
+    return Response(b"".join(parts), headers=headers, media_type=payload.content_type.decode())
+
+
 def _size(outputs: Mapping[str, Array]) -> int:
     return sum(array.nbytes for array in outputs.values())
 
 
 def describe(served: Served) -> dict[str, Any]:
     """Metadata in the protocol's shape."""
-    return v2.model_metadata(served.name, f"pytorch_{served.model.format.lower()}", served.signature)
+    return model_metadata(served.name, f"pytorch_{served.model.format.lower()}", served.signature)

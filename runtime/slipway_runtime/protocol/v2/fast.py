@@ -1,0 +1,100 @@
+"""The plain requests, which are nearly all: each input with its data as numbers, flat or nested."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slipway_runtime.models.datatypes import Array
+from slipway_runtime.models.signature import Signature
+from slipway_runtime.protocol.codec import Buffer, Decoded
+from slipway_runtime.protocol.errors import ApiError
+from slipway_runtime.protocol.fastjson import DoubtError, JsonArray, JsonObject, TensorReader, read_document, scalars_of
+from slipway_runtime.protocol.v2.outputs import read_outputs
+from slipway_runtime.protocol.wishes import read_parameters
+
+_KEYS = frozenset({"inputs", "id", "outputs", "parameters"})
+_TENSOR_KEYS = frozenset({"name", "datatype", "shape", "data"})
+
+
+class FastReader:
+    def __init__(self, signature: Signature) -> None:
+        self._signature = signature
+        self._readers = {spec.name: TensorReader(spec) for spec in signature.inputs}
+        self._outputs = tuple(spec.name for spec in signature.outputs)
+        self._batched = signature.batched
+
+    def decode(self, body: Buffer) -> Decoded | None:
+        """None on any doubt."""
+        return read_document(body, self._read)
+
+    def _read(self, document: Any, brackets: int) -> Decoded:
+        content = _members(document, _KEYS)
+        request_id = content.get("id")
+        if request_id is not None and type(request_id) is not str:
+            raise DoubtError
+        inputs, lists = self._read_inputs(content["inputs"])
+        if len(content) == 1 or (len(content) == 2 and request_id is not None):
+            _check_brackets(lists, brackets)
+            return Decoded(inputs, self._outputs, request_id)
+        parameters = scalars_of(content["parameters"]) if content.get("parameters") is not None else {}
+        outputs = None
+        if content.get("outputs") is not None:
+            outputs = [_read_output(output) for output in content["outputs"]]
+            lists += 1
+        _check_brackets(lists, brackets)
+        try:
+            names, form = read_outputs(outputs, parameters, self._signature)
+            decoded = Decoded(inputs, names, request_id, form=form)
+            read_parameters(parameters, decoded)
+        except ApiError:
+            raise DoubtError from None
+        return decoded
+
+    def _read_inputs(self, given: Any) -> tuple[dict[str, Array], int]:
+        if type(given) is not JsonArray or len(given) != len(self._readers):
+            raise DoubtError
+        inputs: dict[str, Array] = {}
+        lists = 1
+        for tensor in given:
+            members = _members(tensor, _TENSOR_KEYS)
+            reader = self._readers[members["name"]]
+            if members["datatype"] != reader.datatype:
+                raise DoubtError
+            shape = _read_shape(members["shape"])
+            if not reader.fits(shape):
+                raise DoubtError
+            inputs[reader.name], count = reader.read(members["data"], shape)
+            lists += 1 + count
+        if len(inputs) != len(self._readers):
+            raise DoubtError
+        if self._batched and len(inputs) > 1 and len({array.shape[0] for array in inputs.values()}) > 1:
+            raise DoubtError
+        return inputs, lists
+
+
+def _members(part: Any, known: frozenset[str]) -> dict[str, Any]:
+    if type(part) is not JsonObject:
+        raise DoubtError
+    members = {key: part[key] for key in part}  # its `items` would make Python lists of the numbers
+    if len(members) != len(part) or not members.keys() <= known:
+        raise DoubtError
+    return members
+
+
+def _read_shape(given: Any) -> tuple[int, ...]:
+    """Refuses all but integers; were they nested, the brackets would tell."""
+    if type(given) is not JsonArray:
+        raise DoubtError
+    return tuple(memoryview(given.as_buffer(of_type="i")).cast("q"))
+
+
+def _read_output(output: Any) -> dict[str, Any]:
+    members = _members(output, frozenset({"name", "parameters"}))
+    if members.get("parameters") is not None:
+        members["parameters"] = scalars_of(members["parameters"])
+    return members
+
+
+def _check_brackets(lists: int, brackets: int) -> None:
+    if lists != brackets:
+        raise DoubtError
