@@ -28,6 +28,7 @@ APPLICATION: Final = "slipway-runtime"
 RUNTIME_CONTAINER: Final = "runtime"
 INFERENCE_PORT_NAME: Final = "http"
 ADMIN_PORT_NAME: Final = "admin"
+GRPC_PORT_NAME: Final = "grpc"
 
 
 def selector_labels(name: str) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Evaluate the CRD's own rules (`x-kubernetes-validations`) without a cluster. Pure.
 
 The rules are the very strings that the API server evaluates; only the functions that Kubernetes adds to CEL are
-supplied here. Source: Kubernetes, "Common Expression Language in Kubernetes", library `quantity`.
+supplied here. Source: Kubernetes, "Common Expression Language in Kubernetes", quantity, list and
+string libraries.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ _FUNCTIONS: Final[dict[str, CELFunction]] = {
     "compareTo": _compare_to,
     "isLessThan": lambda left, right: BoolType(left.amount < right.amount),
     "isGreaterThan": lambda left, right: BoolType(left.amount > right.amount),
+    "max": max,
+    "substring": lambda text, start, end: StringType(text[start:end]),
 }
 
 

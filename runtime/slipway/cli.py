@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from slipway_operator import __version__
-from slipway_runtime.contract import ADMIN_PORT, INFERENCE_PORT
+from slipway_runtime.contract import ADMIN_PORT, GRPC_PORT, INFERENCE_PORT
 
 if TYPE_CHECKING:
     from slipway.validation import Report, ValidModel
@@ -119,6 +119,11 @@ def render(files: tuple[str, ...], runtime_image: str, namespace: str | None) ->
 @click.option("--port", type=_PORT, default=INFERENCE_PORT, show_default=True, help="Port of the inference protocol.")
 @click.option("--admin-port", type=_PORT, default=ADMIN_PORT, show_default=True, help="Port of probes and metrics.")
 @click.option(
+    "--grpc-port",
+    type=_PORT,
+    help=f"Port of gRPC. Without it gRPC is served on {GRPC_PORT} where the manifest asks for it.",
+)
+@click.option(
     "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of the log."
 )
 def run(
@@ -129,6 +134,7 @@ def run(
     host: str,
     port: int,
     admin_port: int,
+    grpc_port: int | None,
     log_format: str,
 ) -> None:
     """Serve a ModelDeployment as a local process, until Ctrl-C.
@@ -142,9 +148,8 @@ def run(
       AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=… slipway run -f examples/digits.yaml --port 9000
     """
     from slipway.environment import describe_differences, run_environment
-    from slipway.localrun import Launch, missing_packages, port_taken, serve
+    from slipway.localrun import Launch, find_port_conflict, local_config, missing_packages, serve
     from slipway_operator.render.runtime_config import render_runtime_config
-    from slipway_runtime.contract import ArtifactConfig
     from slipway_runtime.redact import redact_uri
 
     model = _choose(_accepted(_read([files]), "run"), only)
@@ -153,16 +158,13 @@ def run(
             f"slipway run needs the runtime; not installed here: {', '.join(missing)}."
             " Install it with: pip install 'slipway[runtime,torch]'"
         )
-    for flag, number in (("--port", port), ("--admin-port", admin_port)):
-        if port_taken(host, number):
-            raise click.ClickException(f"{flag}: {host}:{number} is taken by another process. Choose another port.")
-    # Nothing routes to this process but its user, so nothing has to forget it before it stops.
-    config = render_runtime_config(set_name or model.name, model.spec).model_copy(update={"drain_delay_seconds": 0})
-    if uri is not None:
-        if config.artifact.digest is not None:
-            _say("spec.artifact.digest is not checked, because --uri names another artifact.")
-        artifact: ArtifactConfig = config.artifact.model_copy(update={"uri": _as_uri(uri), "digest": None})
-        config = config.model_copy(update={"artifact": artifact})
+    config = render_runtime_config(set_name or model.name, model.spec)
+    if uri is not None and config.artifact.digest is not None:
+        _say("spec.artifact.digest is not checked, because --uri names another artifact.")
+    config = local_config(config, None if uri is None else _as_uri(uri), grpc_port)
+    ports = {"--port": port, "--admin-port": admin_port, "--grpc-port": config.grpc_port}
+    if conflict := find_port_conflict(host, {flag: number for flag, number in ports.items() if number is not None}):
+        raise click.ClickException(conflict)
     for difference in describe_differences(model.spec, config.artifact.uri, os.environ):
         _say(difference)
     launch = Launch(config, run_environment(model.spec, os.environ), host, port, admin_port, log_format)

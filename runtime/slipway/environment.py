@@ -70,6 +70,9 @@ def describe_differences(spec: ModelDeploymentSpec, uri: str, user: Mapping[str,
         yield f"{variable.name} comes from {where} in a cluster. Set it in your environment if the model needs it."
     if runtime is not None and runtime.image is not None:
         yield f"the image {runtime.image} is not used; the runtime installed beside this command serves."
+    if spec.traffic is not None and spec.traffic.auth is not None:
+        secret = spec.traffic.auth.api_keys_secret_ref.name
+        yield f"the Secret {secret} is not read here; requests are answered without an API key."
     if spec.resources is not None and spec.resources.gpu is not None and spec.resources.gpu.count > 0:
         count = spec.resources.gpu.count
         yield f"a pod gets {count} of {spec.resources.gpu.resource_name}; here the model gets what torch finds."

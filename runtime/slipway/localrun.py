@@ -69,6 +69,29 @@ def port_taken(host: str, port: int) -> bool:
     return False
 
 
+def find_port_conflict(host: str, ports: Mapping[str, int]) -> str | None:
+    """The first flag whose port cannot be used, in a sentence with the way out; `ports` are by flag."""
+    flags: dict[int, str] = {}
+    for flag, port in ports.items():
+        if port in flags:
+            return f"{flag}: {port} is the port of {flags[port]} as well. Choose another with {flag}."
+        if port_taken(host, port):
+            return f"{flag}: {host}:{port} is taken by another process. Choose another port."
+        flags[port] = flag
+    return None
+
+
+def local_config(config: RuntimeConfig, uri: str | None, grpc_port: int | None) -> RuntimeConfig:
+    """What the operator would say, made true for one user's machine: `uri` and `grpc_port` win where they are given."""
+    # Nothing routes to this process but its user: nothing has to forget it before it stops, no key is mounted.
+    changes: dict[str, Any] = {"drain_delay_seconds": 0, "auth": None}
+    if uri is not None:
+        changes["artifact"] = config.artifact.model_copy(update={"uri": uri, "digest": None})
+    if grpc_port is not None:
+        changes["grpc_port"] = grpc_port
+    return config.model_copy(update=changes)
+
+
 def reachable(host: str) -> str:
     """An address that a client on this machine can use for a server bound to `host`."""
     return _LOOPBACK.get(host, host)

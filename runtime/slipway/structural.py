@@ -83,6 +83,8 @@ def _find_repeated(schema: Schema, value: Any, path: Path) -> Iterator[Problem]:
                 yield from _find_repeated(child, item, (*path, key))
     if not isinstance(value, list):
         return
+    if schema.get("x-kubernetes-list-type") == "set":
+        yield from _find_repeated_scalars(value, path)
     keys = schema.get("x-kubernetes-list-map-keys", [])
     first: dict[tuple[str, ...], int] = {}
     for position, item in enumerate(value):
@@ -94,6 +96,12 @@ def _find_repeated(schema: Schema, value: Any, path: Path) -> Iterator[Problem]:
                 text = f"repeats item [{first[identity]}] with {named}. Remove one of the two or rename it."
                 yield Problem((*path, position), text)
             first.setdefault(identity, position)
+
+
+def _find_repeated_scalars(value: list[Any], path: Path) -> Iterator[Problem]:
+    for position, item in enumerate(value):
+        if (first := value.index(item)) < position:
+            yield Problem((*path, position), f"repeats item [{first}], {quote(item)}. Remove one of the two.")
 
 
 def _check_type(validator: Any, expected: str, instance: Any, schema: Schema) -> Iterator[ValidationError]:

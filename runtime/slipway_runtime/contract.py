@@ -19,10 +19,15 @@ INFERENCE_PORT: Final = 8080
 ADMIN_PORT: Final = 8081
 """Probes and metrics, apart from users' traffic so that load never delays a probe."""
 
+GRPC_PORT: Final = 9000
+"""Users' traffic over gRPC, where it is asked for."""
+
 CONFIG_DIRECTORY: Final = "/etc/slipway"
 CONFIG_PATH: Final = f"{CONFIG_DIRECTORY}/config.json"
 CACHE_DIRECTORY: Final = "/var/cache/slipway"
 """Where a fetched artifact is placed; writable in a container whose root file system is read-only."""
+API_KEYS_DIRECTORY: Final = "/run/slipway/api-keys"
+"""Where the operator mounts the Secret with the API keys."""
 TERMINATION_MESSAGE_PATH: Final = "/dev/termination-log"
 TERMINATION_MESSAGE_LIMIT_BYTES: Final = 4096
 """The kubelet cuts a longer message. Source: Kubernetes, "Determine the Reason for Pod Failure"."""
@@ -234,6 +239,10 @@ class RuntimeConfig(Wire):
     auth: AuthConfig | None = None
     grpc_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     """Unset: no gRPC. 0: a free port."""
+
+    def to_json(self) -> str:
+        """Only what was said: a setting that a later version adds must not look like a change to every model."""
+        return self.model_dump_json(by_alias=True, exclude_none=True, exclude_unset=True, indent=2) + "\n"
 
 
 class Stage(StrEnum):

@@ -57,6 +57,18 @@ def _warmup(*inputs: Manifest) -> Manifest:
     return {"runtime": {"warmup": {"samples": [{"inputs": list(inputs)}]}}}
 
 
+def _batching(**fields: Any) -> Manifest:
+    return {"batching": fields}
+
+
+def _sla(**fields: Any) -> Manifest:
+    return {"sla": fields}
+
+
+def _service(**fields: Any) -> Manifest:
+    return {"exposure": {"service": fields}}
+
+
 def _resources(**fields: Any) -> Manifest:
     return {"resources": fields}
 
@@ -77,15 +89,31 @@ EVERY_FIELD: Final = manifest(
                 {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             ],
             "warmup": {"samples": [{"inputs": [{"name": "image", "datatype": "FP32", "shape": [-1, 1, 28, 28]}]}]},
+            "execution": {"isolation": "Worker", "workers": 2, "threads": 4},
+            "tuning": {"mode": "Auto", "precision": "BF16"},
         },
         "resources": {
             "gpu": {"count": 2, "resourceName": "nvidia.com/mig-1g.5gb"},
             "requests": {"cpu": "500m", "memory": "1Gi"},
             "limits": {"cpu": 2, "memory": "4Gi"},
         },
+        "batching": {
+            "mode": "Static",
+            "maxBatchSize": 64,
+            "maxQueueDelayMilliseconds": 5,
+            "maxQueueLength": 1000,
+            "allowedBatchSizes": [1, 8, 64],
+            "objective": "Latency",
+        },
+        "sla": {"p50Milliseconds": 20, "p95Milliseconds": 60, "p99Milliseconds": 100, "onOverload": "Queue"},
         "replicas": 3,
         "exposure": {
-            "service": {"type": "LoadBalancer", "port": 8000, "annotations": {"example.com/balancer": "internal"}},
+            "service": {
+                "type": "LoadBalancer",
+                "port": 8000,
+                "grpcPort": 9000,
+                "annotations": {"example.com/balancer": "internal"},
+            },
             "ingress": {
                 "className": "nginx",
                 "host": "digits.example.com",
@@ -94,7 +122,11 @@ EVERY_FIELD: Final = manifest(
                 "annotations": {"example.com/rewrite": "none"},
             },
         },
-        "traffic": {"requestTimeoutSeconds": 60, "maxRequestBytes": 1048576},
+        "traffic": {
+            "requestTimeoutSeconds": 60,
+            "maxRequestBytes": 1048576,
+            "auth": {"apiKeysSecretRef": {"name": "digits-keys"}},
+        },
         "rollout": {"progressDeadlineSeconds": 600},
     },
     artifact={
@@ -130,6 +162,31 @@ ACCEPTED: Final = (
     Accepted("a variable that is empty", manifest(_env({"name": "EMPTY", "value": ""}))),
     Accepted("a variable's name with dots", manifest(_env({"name": "spring.level", "value": "x"}))),
     Accepted("an image of a local registry", manifest({"runtime": {"image": "localhost:5000/runtime"}})),
+    Accepted("a target and nothing else about batches", manifest(_sla(p99Milliseconds=100))),
+    Accepted("equal targets", manifest(_sla(p50Milliseconds=100, p95Milliseconds=100, p99Milliseconds=100))),
+    Accepted("a target as long as the timeout", manifest(_sla(p95Milliseconds=30_000))),
+    Accepted(
+        "a target within a longer timeout",
+        manifest(_sla(p50Milliseconds=300_000) | {"traffic": {"requestTimeoutSeconds": 300}}),
+    ),
+    Accepted("batches without a target", manifest(_batching(maxBatchSize=8))),
+    Accepted("no batches", manifest(_batching(mode="Disabled", maxQueueLength=4))),
+    Accepted("one size", manifest(_batching(allowedBatchSizes=[32]))),
+    Accepted(
+        "sizes in any order up to the largest batch", manifest(_batching(maxBatchSize=8, allowedBatchSizes=[8, 2, 4]))
+    ),
+    Accepted("a static batch without a window", manifest(_batching(mode="Static", maxBatchSize=16))),
+    Accepted("efficiency with a target", manifest(_batching(objective="Efficiency") | _sla(p95Milliseconds=200))),
+    Accepted("efficiency with a wait", manifest(_batching(objective="Efficiency", maxQueueDelayMilliseconds=20))),
+    Accepted(
+        "a wait shorter than the target", manifest(_batching(maxQueueDelayMilliseconds=9) | _sla(p50Milliseconds=10))
+    ),
+    Accepted(
+        "the server's own process", manifest({"runtime": {"execution": {"isolation": "InProcess", "threads": 1}}})
+    ),
+    Accepted("no tuning", manifest({"runtime": {"tuning": {"mode": "Disabled"}}})),
+    Accepted("a Python handler", manifest(artifact={"format": "Python"})),
+    Accepted("gRPC beside HTTP", manifest(_service(grpcPort=81))),
     Accepted("two inputs", manifest(_warmup({"name": "ids", "shape": [1, 128]}, {"name": "mask", "shape": [1, 128]}))),
 )
 
@@ -445,7 +502,166 @@ REFUSED: Final = (
         "spec.exposure.ingress.className",
         ("'Nginx'", "lower-case letters"),
     ),
+    Refused(
+        "gRPC on HTTP's port",
+        manifest(_service(port=9000, grpcPort=9000)),
+        "spec.exposure.service.grpcPort",
+        ("9000", "another port than spec.exposure.service.port", "Choose another"),
+    ),
+    # batching
+    Refused(
+        "a batch of no rows",
+        manifest(_batching(maxBatchSize=0)),
+        "spec.batching.maxBatchSize",
+        ("0", "greater than or equal to 1"),
+    ),
+    Refused(
+        "a mode of the model server's",
+        manifest(_batching(mode="Dynamic")),
+        "spec.batching.mode",
+        ('"Dynamic"', '"Auto", "Static", "Disabled"'),
+    ),
+    Refused(
+        "a batch size where there are no batches",
+        manifest(_batching(mode="Disabled", maxBatchSize=8)),
+        "spec.batching.maxBatchSize",
+        ("mode is Disabled", "Remove it", "Auto or Static"),
+    ),
+    Refused(
+        "a wait where there are no batches",
+        manifest(_batching(mode="Disabled", maxQueueDelayMilliseconds=5)),
+        "spec.batching.maxQueueDelayMilliseconds",
+        ("mode is Disabled", "Remove it"),
+    ),
+    Refused(
+        "sizes where there are no batches",
+        manifest(_batching(mode="Disabled", allowedBatchSizes=[1, 2])),
+        "spec.batching.allowedBatchSizes",
+        ("mode is Disabled", "Remove it"),
+    ),
+    Refused(
+        "static batches of no size",
+        manifest(_batching(mode="Static", maxQueueDelayMilliseconds=5)),
+        "spec.batching.maxBatchSize",
+        ("number of rows where mode is Static", "Set spec.batching.maxBatchSize"),
+    ),
+    Refused(
+        "efficiency with static batches",
+        manifest(_batching(mode="Static", maxBatchSize=8, objective="Efficiency", maxQueueDelayMilliseconds=5)),
+        "spec.batching.objective",
+        ("'Efficiency'", "expected Latency where mode is Static", "set mode to Auto"),
+    ),
+    Refused(
+        "efficiency without a limit to the wait",
+        manifest(_batching(objective="Efficiency")),
+        "spec.batching.objective",
+        ("'Efficiency'", "how long it may wait", "spec.sla"),
+    ),
+    Refused(
+        "a size twice",
+        manifest(_batching(allowedBatchSizes=[4, 8, 4])),
+        "spec.batching.allowedBatchSizes[2]",
+        ("Duplicate value: 4",),
+    ),
+    Refused(
+        "a size above the largest batch",
+        manifest(_batching(maxBatchSize=8, allowedBatchSizes=[4, 16])),
+        "spec.batching.allowedBatchSizes",
+        ("lists 16", "at most maxBatchSize", "raise maxBatchSize"),
+    ),
+    Refused(
+        "a queue without a place",
+        manifest(_batching(maxQueueLength=0)),
+        "spec.batching.maxQueueLength",
+        ("0", "greater than or equal to 1"),
+    ),
+    # sla
+    Refused(
+        "no target",
+        manifest(_sla(onOverload="Queue")),
+        "spec.sla",
+        ("got no target", "p50Milliseconds, p95Milliseconds, p99Milliseconds", "Set one"),
+    ),
+    Refused(
+        "a target of zero",
+        manifest(_sla(p95Milliseconds=0)),
+        "spec.sla.p95Milliseconds",
+        ("0", "greater than or equal to 1"),
+    ),
+    Refused(
+        "a middle above the tail",
+        manifest(_sla(p50Milliseconds=200, p95Milliseconds=100)),
+        "spec.sla.p50Milliseconds",
+        ("got 200", "at most p95Milliseconds", "Lower it"),
+    ),
+    Refused(
+        "a 95th percentile above the 99th",
+        manifest(_sla(p95Milliseconds=200, p99Milliseconds=100)),
+        "spec.sla.p95Milliseconds",
+        ("got 200", "at most p99Milliseconds", "raise p99Milliseconds"),
+    ),
+    Refused(
+        "a middle above the far tail",
+        manifest(_sla(p50Milliseconds=200, p99Milliseconds=100)),
+        "spec.sla.p50Milliseconds",
+        ("got 200", "at most p99Milliseconds"),
+    ),
+    Refused(
+        "a target beyond the default timeout",
+        manifest(_sla(p99Milliseconds=30_001)),
+        "spec.sla.p99Milliseconds",
+        ("got 30001", "1000 times spec.traffic.requestTimeoutSeconds", "raise the timeout"),
+    ),
+    Refused(
+        "a target beyond the given timeout",
+        manifest(_sla(p95Milliseconds=6000) | {"traffic": {"requestTimeoutSeconds": 5}}),
+        "spec.sla.p95Milliseconds",
+        ("got 6000", "after which a request is answered 504", "Lower the target"),
+    ),
+    Refused(
+        "a middle beyond the given timeout",
+        manifest(_sla(p50Milliseconds=1001) | {"traffic": {"requestTimeoutSeconds": 1}}),
+        "spec.sla.p50Milliseconds",
+        ("got 1001", "spec.traffic.requestTimeoutSeconds"),
+    ),
+    Refused(
+        "a wait as long as the target",
+        manifest(_sla(p50Milliseconds=20, p99Milliseconds=100) | _batching(maxQueueDelayMilliseconds=20)),
+        "spec.batching.maxQueueDelayMilliseconds",
+        ("got 20", "less than each target of spec.sla", "Lower it"),
+    ),
+    Refused(
+        "an answer to overload that does not exist",
+        manifest(_sla(p99Milliseconds=100, onOverload="Drop")),
+        "spec.sla.onOverload",
+        ('"Drop"', '"Reject", "Queue"'),
+    ),
+    # execution, tuning
+    Refused(
+        "workers where there are none",
+        manifest({"runtime": {"execution": {"isolation": "InProcess", "workers": 2}}}),
+        "spec.runtime.execution.workers",
+        ("got 2", "isolation is InProcess", "set isolation to Worker"),
+    ),
+    Refused(
+        "no thread",
+        manifest({"runtime": {"execution": {"threads": 0}}}),
+        "spec.runtime.execution.threads",
+        ("0", "greater than or equal to 1"),
+    ),
+    Refused(
+        "a precision of torch",
+        manifest({"runtime": {"tuning": {"precision": "bfloat16"}}}),
+        "spec.runtime.tuning.precision",
+        ('"bfloat16"', '"Original", "BF16"'),
+    ),
     # traffic, rollout
+    Refused(
+        "authentication without keys",
+        manifest({"traffic": {"auth": {}}}),
+        "spec.traffic.auth.apiKeysSecretRef",
+        ("Required value",),
+    ),
     Refused(
         "a timeout above an hour",
         manifest({"traffic": {"requestTimeoutSeconds": 3601}}),

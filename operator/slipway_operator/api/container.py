@@ -19,6 +19,15 @@ class LocalObjectReference(ApiModel):
     """Its name."""
 
 
+class SecretReference(ApiModel):
+    """A Secret in the namespace of the ModelDeployment."""
+
+    model_config = ConfigDict(json_schema_extra=map_atomic())
+
+    name: ObjectName
+    """Name of the Secret."""
+
+
 class KeySelector(ApiModel):
     """One key of a Secret or ConfigMap in the namespace of the ModelDeployment."""
 

@@ -60,6 +60,20 @@ class Rule:
         return " + ".join(parts)
 
 
+def number(expression: str, largest: int) -> str:
+    """CEL for the text of a number from 0 to `largest`, digit by digit.
+
+    The API server counts the text of `string(…)` of an integer as endless, and refuses a CRD that joins it to another.
+    """
+    powers = [10**exponent for exponent in range(len(str(largest)) - 1, 0, -1)]
+    leading = [f"({expression} >= {power} ? {_digit(f'{expression} / {power}')} : '')" for power in powers]
+    return " + ".join([*leading, _digit(expression)])
+
+
+def _digit(expression: str) -> str:
+    return f"'0123456789'.substring({expression} % 10, {expression} % 10 + 1)"
+
+
 def rules(*items: Rule) -> dict[str, Any]:
     """For `json_schema_extra` of a model or a field."""
     return {"x-kubernetes-validations": [item.as_schema() for item in items]}
@@ -73,6 +87,11 @@ def list_map(*keys: str) -> dict[str, Any]:
 def list_atomic() -> dict[str, Any]:
     """For `json_schema_extra` of a list that is replaced as a whole."""
     return {"x-kubernetes-list-type": "atomic"}
+
+
+def list_set() -> dict[str, Any]:
+    """For `json_schema_extra` of a list of scalars without repetition, whose order means nothing."""
+    return {"x-kubernetes-list-type": "set"}
 
 
 def map_atomic() -> dict[str, Any]:

@@ -16,9 +16,20 @@ from slipway_operator.api.container import Gpu as Gpu
 from slipway_operator.api.container import KeySelector as KeySelector
 from slipway_operator.api.container import LocalObjectReference as LocalObjectReference
 from slipway_operator.api.container import Resources as Resources
-from slipway_operator.api.fields import Annotations, HostName, ObjectName
+from slipway_operator.api.container import SecretReference as SecretReference
+from slipway_operator.api.exposure import Authentication as Authentication
+from slipway_operator.api.exposure import Exposure as Exposure
+from slipway_operator.api.exposure import IngressExposure as IngressExposure
+from slipway_operator.api.exposure import IngressTls as IngressTls
+from slipway_operator.api.exposure import ServiceExposure as ServiceExposure
+from slipway_operator.api.exposure import Traffic as Traffic
 from slipway_operator.api.reasons import ConditionType
-from slipway_operator.api.schema import ApiModel, Rule, list_atomic, list_map, map_atomic, rules
+from slipway_operator.api.schema import ApiModel, Rule, list_atomic, list_map, number, rules
+from slipway_operator.api.serving import DELAY_LIMIT_MILLISECONDS, MILLISECONDS_LIMIT, TARGETS
+from slipway_operator.api.serving import Batching as Batching
+from slipway_operator.api.serving import Execution as Execution
+from slipway_operator.api.serving import Sla as Sla
+from slipway_operator.api.serving import Tuning as Tuning
 from slipway_operator.api.status import Condition as Condition
 from slipway_operator.api.status import LastFailure as LastFailure
 from slipway_operator.api.status import ModelDeploymentStatus as ModelDeploymentStatus
@@ -35,15 +46,6 @@ CATEGORY: Final = "slipway"
 
 NAME_LIMIT: Final = 52
 """Children carry the object's name; 52 leaves room for what Kubernetes and later revisions append within 63."""
-
-
-class SecretReference(ApiModel):
-    """A Secret in the namespace of the ModelDeployment."""
-
-    model_config = ConfigDict(json_schema_extra=map_atomic())
-
-    name: ObjectName
-    """Name of the Secret."""
 
 
 class Credentials(ApiModel):
@@ -111,7 +113,8 @@ class Artifact(ApiModel):
     """What the file's bytes must hash to (`sha256:` and 64 hexadecimal digits). A file that differs is never loaded."""
 
     format: Format = Format.AUTO
-    """What kind of file it is. Auto finds out from the content."""
+    """What kind of file it is. Auto finds out from the content; Python is code that is run, and is served only when it
+    is asked for by name."""
 
     credentials: Credentials | None = None
     """Needed when the store does not answer to everyone."""
@@ -190,85 +193,10 @@ class Runtime(ApiModel):
     """Further environment variables."""
     warmup: Warmup | None = None
     """The prediction a pod makes before it is ready."""
-
-
-class ServiceExposure(ApiModel):
-    """The Service in front of the pods."""
-
-    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
-    """Kind of Service."""
-    port: Annotated[int, Field(ge=1, le=65535)] = 80
-    """Port of the Service."""
-    annotations: Annotations = {}
-    """Annotations of the Service, for cloud load balancers."""
-
-
-class IngressTls(ApiModel):
-    """HTTPS at the Ingress."""
-
-    secret_name: ObjectName
-    """The Secret (type kubernetes.io/tls) with certificate and key."""
-
-
-class IngressExposure(ApiModel):
-    """The route from outside the cluster."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            Rule(
-                "!has(self.tls) || has(self.host)",
-                "tls needs the host name that the certificate is for. Set spec.exposure.ingress.host.",
-                field_path=".host",
-                reason="FieldValueRequired",
-            )
-        )
-    )
-
-    class_name: ObjectName | None = None
-    """IngressClass. The cluster's default class applies when unset."""
-    host: HostName | None = None
-    """Host name of the route. All hosts when unset."""
-    path: Annotated[
-        str,
-        Field(
-            max_length=1024,
-            json_schema_extra=rules(
-                Rule(
-                    r"self.matches('^/([-A-Za-z0-9._~]+(/[-A-Za-z0-9._~]+)*)?$')",
-                    "got '{self}', expected / or segments such as /models/digits without a slash at the end. Remove"
-                    " what is not a letter, a digit or one of - . _ ~",
-                ),
-                Rule(
-                    r"!self.matches('/[.][.]?(/|$)')",
-                    "got '{self}', expected a path without the segments . and .. that clients resolve away. Write the"
-                    " path that they lead to.",
-                ),
-            ),
-        ),
-    ] = "/"
-    """Path prefix of the route. The runtime strips it, so any Ingress controller will do."""
-    tls: IngressTls | None = None
-    """HTTPS with this certificate."""
-    annotations: Annotations = {}
-    """Annotations of the Ingress, for its controller."""
-
-
-class Exposure(ApiModel):
-    """How clients reach the model."""
-
-    service: ServiceExposure | None = None
-    """The Service; it always exists, this sets its kind."""
-    ingress: IngressExposure | None = None
-    """An Ingress, when the model is to be reached from outside the cluster."""
-
-
-class Traffic(ApiModel):
-    """Limits on requests."""
-
-    request_timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
-    """A request older than this is answered 504. It sizes the pod's grace period too."""
-    max_request_bytes: Annotated[int, Field(ge=1, le=4 * 1024**3)] = 64 * 1024**2
-    """A larger request body is answered 413."""
+    execution: Execution | None = None
+    """Processes and threads that run the model."""
+    tuning: Tuning | None = None
+    """The search for the fastest way to run the model."""
 
 
 class Rollout(ApiModel):
@@ -278,8 +206,41 @@ class Rollout(ApiModel):
     """A change that makes no progress for this long counts as stuck."""
 
 
+_TIMEOUT: Final = "(has(self.traffic) ? self.traffic.requestTimeoutSeconds : 30)"
+_DELAY: Final = "self.batching.maxQueueDelayMilliseconds"
+_LEAST_TARGET: Final = " && ".join(f"(!has(self.sla.{target}) || {_DELAY} < self.sla.{target})" for target in TARGETS)
+
+
+def _within_timeout(target: str) -> Rule:
+    return Rule(
+        f"!has(self.sla) || !has(self.sla.{target}) || self.sla.{target} <= {_TIMEOUT} * 1000",
+        f"got {{{number(f'self.sla.{target}', MILLISECONDS_LIMIT)}}}, expected at most 1000 times"
+        " spec.traffic.requestTimeoutSeconds (30 when unset), after which a request is answered 504. Lower the target"
+        " or raise the timeout.",
+        field_path=f".sla.{target}",
+    )
+
+
 class ModelDeploymentSpec(ApiModel):
     """What is to be served, and how."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            *(_within_timeout(target) for target in TARGETS),
+            Rule(
+                f"!has(self.sla) || !has(self.batching) || !has({_DELAY}) || ({_LEAST_TARGET})",
+                f"got {{{number(_DELAY, DELAY_LIMIT_MILLISECONDS)}}}, expected less than each target of spec.sla,"
+                " because the wait is part of the latency. Lower it, or raise the target.",
+                field_path=".batching.maxQueueDelayMilliseconds",
+            ),
+            Rule(
+                f"!has(self.batching) || self.batching.objective != 'Efficiency' || has(self.sla) || has({_DELAY})",
+                "got 'Efficiency', needs to know how long it may wait. Set a target in spec.sla or"
+                " spec.batching.maxQueueDelayMilliseconds.",
+                field_path=".batching.objective",
+            ),
+        )
+    )
 
     artifact: Artifact
     """What is served."""
@@ -287,12 +248,16 @@ class ModelDeploymentSpec(ApiModel):
     """The server image and what it is told."""
     resources: Resources | None = None
     """What each pod asks of its node."""
+    batching: Batching | None = None
+    """How requests share a batch."""
+    sla: Sla | None = None
+    """The latency target."""
     replicas: Annotated[int, Field(ge=0, le=1000)] = 1
     """Number of pods; `kubectl scale` and a HorizontalPodAutoscaler set it too."""
     exposure: Exposure | None = None
     """How clients reach the model."""
     traffic: Traffic | None = None
-    """Limits on requests."""
+    """Limits on requests, and who may make them."""
     rollout: Rollout | None = None
     """How a change reaches the pods."""
 

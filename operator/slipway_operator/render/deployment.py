@@ -10,10 +10,11 @@ import math
 from typing import Any, Final
 
 from slipway_operator.api.container import EnvVar, Resources
-from slipway_operator.api.v1alpha1 import ModelDeploymentSpec, Rollout, Runtime
+from slipway_operator.api.v1alpha1 import ModelDeploymentSpec, Rollout, Runtime, Traffic
 from slipway_operator.names import (
     ADMIN_PORT_NAME,
     CONFIG_HASH_ANNOTATION,
+    GRPC_PORT_NAME,
     INFERENCE_PORT_NAME,
     RUNTIME_CONTAINER,
     TEMPLATE_HASH_ANNOTATION,
@@ -24,6 +25,7 @@ from slipway_operator.names import (
 )
 from slipway_operator.render.config_map import config_hash
 from slipway_operator.render.manifest import Manifest, Owner, RenderSettings, metadata, stable_hash
+from slipway_operator.render.service import service_exposure
 from slipway_runtime import contract
 
 RUNTIME_UID: Final = 65532
@@ -35,7 +37,10 @@ STARTUP_PROBE_PERIOD_SECONDS: Final = 2
 
 _CONFIG_VOLUME: Final = "config"
 _CACHE_VOLUME: Final = "cache"
+_API_KEYS_VOLUME: Final = "api-keys"
 _TMP_VOLUME: Final = "tmp"
+_OWNER_AND_GROUP_READ: Final = 0o440
+"""The file belongs to root and to the pod's fsGroup."""
 _TMP_DIRECTORY: Final = "/tmp"  # noqa: S108 - a volume of the pod, shared with nobody
 
 
@@ -95,27 +100,29 @@ def _pod_spec(
             _spread(owner, "topology.kubernetes.io/zone"),
         ],
         "containers": [_container(spec, settings)],
-        "volumes": [
-            {
-                "name": _CONFIG_VOLUME,
-                "configMap": {
-                    "name": config_map_name(owner.name),
-                    "items": [
-                        {
-                            "key": config_key(config_hash(config)),
-                            "path": contract.CONFIG_PATH.removeprefix(f"{contract.CONFIG_DIRECTORY}/"),
-                        }
-                    ],
-                },
-            },
-            {"name": _CACHE_VOLUME, "emptyDir": {}},
-            {"name": _TMP_VOLUME, "emptyDir": {}},
-        ],
+        "volumes": _volumes(owner, spec, config),
     }
     pull_secrets = _runtime(spec).image_pull_secrets
     if pull_secrets:
         pod["imagePullSecrets"] = [{"name": secret.name} for secret in pull_secrets]
     return pod
+
+
+def _volumes(owner: Owner, spec: ModelDeploymentSpec, config: contract.RuntimeConfig) -> list[dict[str, Any]]:
+    config_file = {
+        "key": config_key(config_hash(config)),
+        "path": contract.CONFIG_PATH.removeprefix(f"{contract.CONFIG_DIRECTORY}/"),
+    }
+    volumes: list[dict[str, Any]] = [
+        {"name": _CONFIG_VOLUME, "configMap": {"name": config_map_name(owner.name), "items": [config_file]}},
+        {"name": _CACHE_VOLUME, "emptyDir": {}},
+        {"name": _TMP_VOLUME, "emptyDir": {}},
+    ]
+    auth = _traffic(spec).auth
+    if auth is not None:
+        keys = {"secretName": auth.api_keys_secret_ref.name, "defaultMode": _OWNER_AND_GROUP_READ}
+        volumes.append({"name": _API_KEYS_VOLUME, "secret": keys})
+    return volumes
 
 
 def grace_period_seconds(config: contract.RuntimeConfig) -> int:
@@ -140,17 +147,10 @@ def _container(spec: ModelDeploymentSpec, settings: RenderSettings) -> dict[str,
         "name": RUNTIME_CONTAINER,
         "image": runtime.image or settings.runtime_image,
         "args": ["--config", contract.CONFIG_PATH],
-        "ports": [
-            {"name": INFERENCE_PORT_NAME, "containerPort": contract.INFERENCE_PORT, "protocol": "TCP"},
-            {"name": ADMIN_PORT_NAME, "containerPort": contract.ADMIN_PORT, "protocol": "TCP"},
-        ],
+        "ports": _ports(spec),
         "env": _environment(runtime.env),
         "resources": _resources(spec.resources),
-        "volumeMounts": [
-            {"name": _CONFIG_VOLUME, "mountPath": contract.CONFIG_DIRECTORY, "readOnly": True},
-            {"name": _CACHE_VOLUME, "mountPath": contract.CACHE_DIRECTORY},
-            {"name": _TMP_VOLUME, "mountPath": _TMP_DIRECTORY},
-        ],
+        "volumeMounts": _mounts(spec),
         "startupProbe": _probe(
             contract.STARTUP_PATH,
             period_seconds=STARTUP_PROBE_PERIOD_SECONDS,
@@ -173,6 +173,24 @@ def _container(spec: ModelDeploymentSpec, settings: RenderSettings) -> dict[str,
     if spec.artifact.credentials is not None:
         container["envFrom"] = [{"secretRef": {"name": spec.artifact.credentials.secret_ref.name}}]
     return container
+
+
+def _ports(spec: ModelDeploymentSpec) -> list[dict[str, Any]]:
+    numbers = {INFERENCE_PORT_NAME: contract.INFERENCE_PORT, ADMIN_PORT_NAME: contract.ADMIN_PORT}
+    if service_exposure(spec).grpc_port is not None:
+        numbers[GRPC_PORT_NAME] = contract.GRPC_PORT
+    return [{"name": name, "containerPort": number, "protocol": "TCP"} for name, number in numbers.items()]
+
+
+def _mounts(spec: ModelDeploymentSpec) -> list[dict[str, Any]]:
+    mounts: list[dict[str, Any]] = [
+        {"name": _CONFIG_VOLUME, "mountPath": contract.CONFIG_DIRECTORY, "readOnly": True},
+        {"name": _CACHE_VOLUME, "mountPath": contract.CACHE_DIRECTORY},
+        {"name": _TMP_VOLUME, "mountPath": _TMP_DIRECTORY},
+    ]
+    if _traffic(spec).auth is not None:
+        mounts.append({"name": _API_KEYS_VOLUME, "mountPath": contract.API_KEYS_DIRECTORY, "readOnly": True})
+    return mounts
 
 
 def _probe(path: str, *, period_seconds: int, failure_threshold: int) -> dict[str, Any]:
@@ -214,6 +232,10 @@ def _resources(resources: Resources | None) -> dict[str, dict[str, str]]:
 
 def _runtime(spec: ModelDeploymentSpec) -> Runtime:
     return spec.runtime or Runtime()
+
+
+def _traffic(spec: ModelDeploymentSpec) -> Traffic:
+    return spec.traffic or Traffic()
 
 
 def _rollout(spec: ModelDeploymentSpec) -> Rollout:

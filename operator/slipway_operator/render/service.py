@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from slipway_operator.api.v1alpha1 import Exposure, ModelDeploymentSpec, ServiceExposure
-from slipway_operator.names import INFERENCE_PORT_NAME, selector_labels
+from slipway_operator.names import GRPC_PORT_NAME, INFERENCE_PORT_NAME, selector_labels
 from slipway_operator.render.manifest import Manifest, Owner, metadata
 
 
@@ -20,14 +22,24 @@ def render_service(owner: Owner, spec: ModelDeploymentSpec) -> Manifest:
         "spec": {
             "type": exposure.type,
             "selector": selector_labels(owner.name),
-            "ports": [
-                {
-                    "name": INFERENCE_PORT_NAME,
-                    "port": exposure.port,
-                    "targetPort": INFERENCE_PORT_NAME,
-                    "protocol": "TCP",
-                    "appProtocol": "http",
-                }
-            ],
+            "ports": _ports(exposure),
         },
+    }
+
+
+def _ports(exposure: ServiceExposure) -> list[dict[str, Any]]:
+    ports = [_port(INFERENCE_PORT_NAME, exposure.port, "http")]
+    if exposure.grpc_port is not None:
+        # HTTP/2 without TLS, in Kubernetes' own word, which Ingress and Gateway controllers read.
+        ports.append(_port(GRPC_PORT_NAME, exposure.grpc_port, "kubernetes.io/h2c"))
+    return ports
+
+
+def _port(name: str, number: int, application_protocol: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "port": number,
+        "targetPort": name,
+        "protocol": "TCP",
+        "appProtocol": application_protocol,
     }

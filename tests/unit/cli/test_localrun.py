@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 import shlex
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slipway.localrun import Launch, describe_end, example_command, missing_packages
+from slipway.localrun import (
+    Launch,
+    describe_end,
+    example_command,
+    find_port_conflict,
+    local_config,
+    missing_packages,
+)
+from slipway_operator.api.v1alpha1 import ModelDeploymentSpec
+from slipway_operator.render.runtime_config import render_runtime_config
 from slipway_runtime.contract import ArtifactConfig, FailureReason, RuntimeConfig, Stage, TerminationMessage
 
 pytestmark = pytest.mark.unit
@@ -55,6 +65,41 @@ def test_the_command_to_paste_asks_for_the_description_when_a_request_would_be_t
 def test_the_url_can_be_opened_here_when_the_server_listens_on_all_addresses(host: str, url: str) -> None:
     config = RuntimeConfig(name="digits", artifact=ArtifactConfig(uri="file:///model.pt"))
     assert Launch(config, {}, host, 9000, 9001).url == url
+
+
+def test_what_only_a_cluster_has_is_left_out_of_a_local_configuration() -> None:
+    spec = {"artifact": {"uri": "s3://models/digits.pt"}, "traffic": {"auth": {"apiKeysSecretRef": {"name": "keys"}}}}
+    config = local_config(render_runtime_config("digits", ModelDeploymentSpec.model_validate(spec)), None, None)
+    assert json.loads(config.to_json()).keys() & {"auth", "grpcPort"} == set()
+    assert config.drain_delay_seconds == 0
+    assert config.artifact.uri == "s3://models/digits.pt"
+
+
+def test_targets_and_batches_are_those_of_the_manifest_when_it_is_served_locally() -> None:
+    spec = {
+        "artifact": {"uri": "s3://models/digits.pt", "digest": f"sha256:{'0' * 64}"},
+        "sla": {"p99Milliseconds": 100},
+        "batching": {"mode": "Static", "maxBatchSize": 4},
+        "exposure": {"service": {"grpcPort": 81}},
+    }
+    rendered = render_runtime_config("digits", ModelDeploymentSpec.model_validate(spec))
+    config = local_config(rendered, "file:///model.pt", 9123)
+    assert config.sla.p99_milliseconds == 100
+    assert config.batching.max_batch_size == 4
+    assert (config.artifact.uri, config.artifact.digest) == ("file:///model.pt", None)
+    assert (rendered.grpc_port, config.grpc_port) == (9000, 9123)
+
+
+def test_a_port_is_refused_by_its_flag_when_another_flag_or_process_has_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        found = find_port_conflict("127.0.0.1", {"--port": taken})
+        assert found == f"--port: 127.0.0.1:{taken} is taken by another process. Choose another port."
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        free = server.getsockname()[1]
+    found = find_port_conflict("127.0.0.1", {"--port": free, "--grpc-port": free})
+    assert found == f"--grpc-port: {free} is the port of --port as well. Choose another with --grpc-port."
+    assert find_port_conflict("127.0.0.1", {"--port": free}) is None
 
 
 def test_the_runtimes_last_word_is_one_line_when_it_left_one(tmp_path: Path) -> None:

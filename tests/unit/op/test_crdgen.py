@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
+from slipway.cel import check_rules
 from slipway_operator.api.reasons import ConditionType, Reason
-from slipway_operator.api.schema import ApiModel, Rule, list_atomic, rules
+from slipway_operator.api.schema import ApiModel, Rule, list_atomic, number, rules
 from slipway_operator.api.v1alpha1 import ModelDeploymentSpec
 from slipway_operator.tools import generate
 from slipway_operator.tools.crdgen import SchemaError, build_crd, openapi_schema, structural_schema
@@ -77,6 +78,14 @@ def test_every_rule_says_what_is_expected_and_what_to_do() -> None:
 def test_a_message_quotes_the_refused_value_through_cel() -> None:
     rule = Rule("self > 0", "got '{string(self)}', expected \"more\". Raise it.")
     assert rule.message_expression() == '"got \'" + string(self) + "\', expected \\"more\\". Raise it."'
+
+
+@pytest.mark.parametrize("given", [0, 7, 10, 65, 100, 999, 1000, 65_535])
+def test_a_number_is_written_digit_by_digit(given: int) -> None:
+    rule = Rule("false", f"got {{{number('self.size', 65_535)}}}, expected none. Remove it.").as_schema()
+    schema = {"type": "object", "x-kubernetes-validations": [rule]}
+    (problem,) = check_rules(schema, {"size": given}, broken=())
+    assert problem.text == f"got {given}, expected none. Remove it."
 
 
 class Sample(ApiModel):

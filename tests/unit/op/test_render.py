@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any, Final
@@ -43,7 +44,11 @@ SPECS: Final[dict[str, dict[str, Any]]] = {
                 {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "tokens", "key": "own"}}},
             ],
             "warmup": {"samples": [{"inputs": [{"name": "image", "shape": [-1, 1, 8, 8]}]}]},
+            "execution": {"isolation": "Worker", "workers": 2, "threads": 4},
+            "tuning": {"precision": "BF16"},
         },
+        "batching": {"maxBatchSize": 64, "maxQueueLength": 500, "allowedBatchSizes": [1, 8, 64]},
+        "sla": {"p50Milliseconds": 20, "p99Milliseconds": 100},
         "resources": {
             "gpu": {"count": 2, "resourceName": "nvidia.com/mig-1g.5gb"},
             "requests": {"cpu": "500m", "memory": "1Gi"},
@@ -51,7 +56,12 @@ SPECS: Final[dict[str, dict[str, Any]]] = {
         },
         "replicas": 3,
         "exposure": {
-            "service": {"type": "LoadBalancer", "port": 8000, "annotations": {"cloud.example.com/internal": "true"}},
+            "service": {
+                "type": "LoadBalancer",
+                "port": 8000,
+                "grpcPort": 9000,
+                "annotations": {"cloud.example.com/internal": "true"},
+            },
             "ingress": {
                 "className": "traefik",
                 "host": "digits.example.com",
@@ -60,7 +70,11 @@ SPECS: Final[dict[str, dict[str, Any]]] = {
                 "annotations": {"example.com/body-size": "64m"},
             },
         },
-        "traffic": {"requestTimeoutSeconds": 90, "maxRequestBytes": 1048576},
+        "traffic": {
+            "requestTimeoutSeconds": 90,
+            "maxRequestBytes": 1048576,
+            "auth": {"apiKeysSecretRef": {"name": "digits-keys"}},
+        },
         "rollout": {"progressDeadlineSeconds": 601},
     },
 }
@@ -113,6 +127,54 @@ def test_the_configuration_can_be_read_back_by_the_runtime() -> None:
     assert read == render_runtime_config("digits", spec)
     assert read.root_path == "/models/digits"
     assert read.warmup_samples[0].inputs[0].shape == [-1, 1, 8, 8]
+    assert (read.sla.p50_milliseconds, read.sla.p95_milliseconds, read.sla.p99_milliseconds) == (20, None, 100)
+    assert read.batching.allowed_batch_sizes == [1, 8, 64]
+    assert (read.engine.kind, read.engine.workers, read.engine.threads) == ("Worker", 2, 4)
+    assert read.tuning.precision == "BF16"
+
+
+def test_a_block_without_fields_means_the_runtimes_own_defaults() -> None:
+    blocks = {"batching": {}, "runtime": {"execution": {}, "tuning": {}}}
+    spec = ModelDeploymentSpec.model_validate({"artifact": {"uri": "s3://models/digits.pt"}} | blocks)
+    plain = ModelDeploymentSpec.model_validate({"artifact": {"uri": "s3://models/digits.pt"}})
+    assert render_runtime_config("digits", spec) == render_runtime_config("digits", plain)
+
+
+def test_the_configuration_says_only_what_the_spec_does() -> None:
+    """A setting that a later version of the runtime adds must not restart every pod."""
+    (text,) = rendered()["ConfigMap"]["data"].values()
+    written = json.loads(text).keys()
+    assert not written & {"batching", "sla", "engine", "tuning", "limits", "accessLog", "tls", "auth", "grpcPort"}
+
+
+def test_tuning_can_be_switched_off() -> None:
+    (text,) = rendered(runtime={"tuning": {"mode": "Disabled"}})["ConfigMap"]["data"].values()
+    assert RuntimeConfig.model_validate_json(text).tuning.enabled is False
+
+
+def test_grpc_is_opened_from_the_service_to_the_process_and_only_when_asked_for() -> None:
+    children = rendered(exposure={"service": {"grpcPort": 9443}})
+    (text,) = children["ConfigMap"]["data"].values()
+    ports = children["Deployment"]["spec"]["template"]["spec"]["containers"][0]["ports"]
+    (container_port,) = [port["containerPort"] for port in ports if port["name"] == "grpc"]
+    (service_port,) = [port for port in children["Service"]["spec"]["ports"] if port["name"] == "grpc"]
+    assert RuntimeConfig.model_validate_json(text).grpc_port == container_port
+    assert (service_port["port"], service_port["targetPort"]) == (9443, "grpc")
+    assert "grpc" not in str(rendered())
+
+
+def test_the_secret_with_api_keys_is_mounted_where_the_runtime_reads_it() -> None:
+    children = rendered(traffic={"auth": {"apiKeysSecretRef": {"name": "keys"}}})
+    pod = children["Deployment"]["spec"]["template"]["spec"]
+    (text,) = children["ConfigMap"]["data"].values()
+    auth = RuntimeConfig.model_validate_json(text).auth
+    assert auth is not None
+    (volume,) = [volume for volume in pod["volumes"] if "secret" in volume]
+    (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == volume["name"]]
+    assert volume["secret"]["secretName"] == "keys"
+    assert mount["mountPath"] == auth.api_keys_path
+    assert mount["readOnly"] is True
+    assert "subPath" not in mount, "the kubelet updates no subPath, so a rotated key would need a restart"
 
 
 @pytest.mark.feature("request-timeout")

@@ -1,0 +1,117 @@
+"""How clients reach the model, and what a request may ask for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import ConfigDict, Field
+
+from slipway_operator.api.container import SecretReference
+from slipway_operator.api.fields import Annotations, HostName, ObjectName
+from slipway_operator.api.schema import ApiModel, Rule, number, rules
+
+_PORT_LIMIT: Final = 65_535
+Port = Annotated[int, Field(ge=1, le=_PORT_LIMIT)]
+
+
+class ServiceExposure(ApiModel):
+    """The Service in front of the pods."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "!has(self.grpcPort) || self.grpcPort != self.port",
+                f"got {{{number('self.grpcPort', _PORT_LIMIT)}}}, expected another port than"
+                " spec.exposure.service.port, which HTTP has already. Choose another, such as 9000.",
+                field_path=".grpcPort",
+            )
+        )
+    )
+
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
+    """Kind of Service."""
+    port: Port = 80
+    """Port of the Service."""
+    grpc_port: Port | None = None
+    """Port of the Service for the Open Inference Protocol over gRPC. Without it the pods speak no gRPC."""
+    annotations: Annotations = {}
+    """Annotations of the Service, for cloud load balancers."""
+
+
+class IngressTls(ApiModel):
+    """HTTPS at the Ingress."""
+
+    secret_name: ObjectName
+    """The Secret (type kubernetes.io/tls) with certificate and key."""
+
+
+class IngressExposure(ApiModel):
+    """The route from outside the cluster."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "!has(self.tls) || has(self.host)",
+                "tls needs the host name that the certificate is for. Set spec.exposure.ingress.host.",
+                field_path=".host",
+                reason="FieldValueRequired",
+            )
+        )
+    )
+
+    class_name: ObjectName | None = None
+    """IngressClass. The cluster's default class applies when unset."""
+    host: HostName | None = None
+    """Host name of the route. All hosts when unset."""
+    path: Annotated[
+        str,
+        Field(
+            max_length=1024,
+            json_schema_extra=rules(
+                Rule(
+                    r"self.matches('^/([-A-Za-z0-9._~]+(/[-A-Za-z0-9._~]+)*)?$')",
+                    "got '{self}', expected / or segments such as /models/digits without a slash at the end. Remove"
+                    " what is not a letter, a digit or one of - . _ ~",
+                ),
+                Rule(
+                    r"!self.matches('/[.][.]?(/|$)')",
+                    "got '{self}', expected a path without the segments . and .. that clients resolve away. Write the"
+                    " path that they lead to.",
+                ),
+            ),
+        ),
+    ] = "/"
+    """Path prefix of the route. The runtime strips it, so any Ingress controller will do."""
+    tls: IngressTls | None = None
+    """HTTPS with this certificate."""
+    annotations: Annotations = {}
+    """Annotations of the Ingress, for its controller."""
+
+
+class Exposure(ApiModel):
+    """How clients reach the model."""
+
+    service: ServiceExposure | None = None
+    """The Service; it always exists, this sets its kind."""
+    ingress: IngressExposure | None = None
+    """An Ingress, when the model is to be reached from outside the cluster."""
+
+
+class Authentication(ApiModel):
+    """Who may ask for predictions."""
+
+    api_keys_secret_ref: SecretReference
+    """The Secret with the keys: each value is one key, or several on lines of their own. A request carries one as
+    `Authorization: Bearer KEY` or `X-API-Key: KEY`; others are answered 401. A changed Secret takes effect without a
+    restart. The operator never reads it."""
+
+
+class Traffic(ApiModel):
+    """Limits on requests, and who may make them."""
+
+    request_timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
+    """A request older than this is answered 504. It sizes the pod's grace period too."""
+    max_request_bytes: Annotated[int, Field(ge=1, le=4 * 1024**3)] = 64 * 1024**2
+    """A larger request body is answered 413."""
+    auth: Authentication | None = None
+    """API keys that clients must present. Everyone who reaches the Service may ask when unset."""
