@@ -29,7 +29,7 @@ def load_model(
     """
     found = _detect(path, expected)
     try:
-        return _load(found, path, samples)
+        return _load(found, path, samples, tuning, variant)
     except SignatureMissingError as error:
         raise StartupError(Stage.LOAD, FailureReason.SIGNATURE_MISSING, str(error)) from error
     except ModelLoadError as error:
@@ -54,11 +54,21 @@ def _detect(path: Path, expected: Format) -> Format:
     return found
 
 
-def _load(found: Format, path: Path, samples: Sequence[WarmupSample]) -> Model:
+def _load(
+    found: Format, path: Path, samples: Sequence[WarmupSample], tuning: TuningConfig | None, variant: str | None
+) -> Model:
     # Imported here because torch takes seconds, during which the probes already answer.
     from slipway_runtime.models.torchscript import load_torchscript
 
-    return load_torchscript(path, samples)
+    if tuning is None or not tuning.enabled:
+        return load_torchscript(path, samples)
+
+    from slipway_runtime.models.tuning.choice import parse_variant
+    from slipway_runtime.models.tuning.tune import release_memory, tune
+
+    model = tune(load_torchscript(path, samples), samples, tuning, parse_variant(variant))
+    release_memory()
+    return model
 
 
 def warm_up_model(model: Model, samples: Sequence[WarmupSample]) -> Signature:

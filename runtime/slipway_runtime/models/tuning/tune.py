@@ -1,0 +1,203 @@
+"""From an archive to the fastest model that answers as it does: build, compare, race, keep one, free the others."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import perf_counter
+from types import MappingProxyType
+from typing import Final
+
+from slipway_runtime.contract import Datatype, Precision, TuningConfig, WarmupSample
+from slipway_runtime.models.datatypes import Array
+from slipway_runtime.models.model import PredictionError
+from slipway_runtime.models.torchscript import TorchScriptModel
+from slipway_runtime.models.tuning.choice import Measured, Variant, choose
+from slipway_runtime.models.tuning.comparison import find_difference
+from slipway_runtime.models.tuning.onnxmodel import OnnxModel
+from slipway_runtime.models.tuning.race import race, settle
+from slipway_runtime.models.tuning.trials import FILLS, Inputs, Shapes, make_inputs, plan_shapes, with_rows
+from slipway_runtime.models.tuning.variants import VariantError, build
+from slipway_runtime.models.warmup import WarmUpError, plan_requests
+
+_TINY_SECONDS: Final = 0.0002
+"""A model this quick gains less from another runtime than the start would lose."""
+_LARGEST_BATCH: Final = 32
+_LARGE_SECONDS: Final = 0.5
+"""The larger batch is one that should take no longer than this."""
+
+log = logging.getLogger(__name__)
+
+Tuned = TorchScriptModel | OnnxModel
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A request, and what the archive answers."""
+
+    inputs: Inputs
+    outputs: dict[str, Array]
+    datatypes: dict[str, Datatype]
+
+
+@dataclass
+class _Search:
+    """What is known so far."""
+
+    archive: TorchScriptModel
+    trials: Sequence[Trial]
+    deadline_seconds: float
+    rivals: dict[Variant, Tuned] = field(default_factory=dict)
+    dropped: dict[Variant, str] = field(default_factory=dict)
+
+    @property
+    def out_of_time(self) -> bool:
+        return perf_counter() > self.deadline_seconds
+
+    def enter(self, variant: Variant) -> None:
+        if self.out_of_time:
+            self.dropped[variant] = "no time was left"
+            return
+        try:
+            rival = build(variant, self.archive, self.trials[0].inputs, self.trials[0].outputs)
+        except VariantError as error:
+            self.dropped[variant] = str(error)
+            return
+        wrong = _find_fault(rival, self.trials, variant.loses_precision)
+        if wrong:
+            self.dropped[variant] = wrong
+        else:
+            self.rivals[variant] = rival
+
+
+def tune(
+    archive: TorchScriptModel, samples: Sequence[WarmupSample], config: TuningConfig, known: Variant | None = None
+) -> Tuned:
+    """The model to use, with `properties` that tell the choice. `known` is built, compared and not timed.
+
+    The time limit is looked at between steps: a step that was begun is finished. Never fails: whatever goes wrong, the
+    archive as it is remains.
+    """
+    begun = perf_counter()
+    try:
+        trials = _ask(archive, samples)
+    except (PredictionError, WarmUpError) as error:
+        # The warm-up ends the start with the same error and says it better.
+        return _settle_on(archive, Variant.AS_SAVED, variant_note=f"nothing else was tried: {error}")
+    if trials is None:
+        log.info("The model runs as it was saved: its answers to one request differ, so nothing can be compared")
+        note = "nothing else was tried: answers to one request differ"
+        return _settle_on(archive, Variant.AS_SAVED, variant_note=note)
+    search = _Search(archive, trials, begun + config.time_limit_seconds)
+    if known is not None:
+        return _rebuild(search, known)
+    requests, tiny = _timed_requests(archive, trials[0])
+    for variant in _candidates(config, tiny):
+        search.enter(variant)
+    measured, failed = race(archive, search.rivals, requests, search.deadline_seconds)
+    search.dropped |= failed
+    return _conclude(search, choose(measured), measured, perf_counter() - begun)
+
+
+def _candidates(config: TuningConfig, tiny: bool) -> Sequence[Variant]:
+    if tiny:
+        return [Variant.FROZEN]
+    exact = [Variant.FROZEN, Variant.OPTIMIZED, Variant.ONNX_RUNTIME]
+    return [*exact, Variant.BF16_AUTOCAST, Variant.BF16_WEIGHTS] if config.precision is Precision.BF16 else exact
+
+
+def _ask(archive: TorchScriptModel, samples: Sequence[WarmupSample]) -> list[Trial] | None:
+    """None when the archive does not repeat itself. Raises what the first request raises; others it may refuse."""
+    signature = archive.signature
+    shapes = list(plan_shapes(signature, plan_requests(signature, samples or archive.warmup_samples)))
+    first = make_inputs(signature, shapes[0], FILLS[0])
+    answers = [_try(archive, first) for _ in range(2)]
+    if find_difference(answers[0].outputs, answers[1].outputs, (answers[0].datatypes, answers[1].datatypes)):
+        return None
+    trials = [answers[0]]
+    for seed, shape in enumerate(shapes):
+        for fill in FILLS:
+            # A size or a value that the archive refuses proves nothing about a variant.
+            with suppress(PredictionError):
+                trials.append(_try(archive, make_inputs(signature, shape, fill, seed + 1)))
+    return trials
+
+
+def _try(archive: TorchScriptModel, inputs: Inputs) -> Trial:
+    outputs = archive.predict(inputs)
+    return Trial(inputs, outputs, dict(archive.output_datatypes))
+
+
+def _find_fault(rival: Tuned, trials: Sequence[Trial], reduced: bool) -> str | None:
+    """Twice, because torch's second run of a shape is another program than its first."""
+    for trial in (*trials, *trials):
+        try:
+            outputs = rival.predict(trial.inputs)
+        except PredictionError as error:
+            return f"fails where the archive answers: {error}"
+        told = (trial.datatypes, rival.output_datatypes)
+        difference = find_difference(trial.outputs, outputs, told, reduced=reduced)
+        if difference:
+            return difference
+    return None
+
+
+def _timed_requests(archive: TorchScriptModel, trial: Trial) -> tuple[list[Inputs], bool]:
+    """The first request and, where there is a batch, a larger one; whether the model is too quick to try much."""
+    seconds = settle(archive, trial.inputs)
+    signature = archive.signature
+    requests = [trial.inputs]
+    if signature.batched:
+        size = _LARGEST_BATCH
+        while size > 1 and size * seconds > _LARGE_SECONDS:
+            size //= 2
+        shapes: Shapes = {name: array.shape for name, array in trial.inputs.items()}
+        larger = make_inputs(signature, with_rows(shapes, size), FILLS[0])
+        with suppress(PredictionError):
+            archive.predict(larger)
+            requests.append(larger)
+    return requests, seconds < _TINY_SECONDS
+
+
+def _rebuild(search: _Search, known: Variant) -> Tuned:
+    if known is not Variant.AS_SAVED:
+        search.enter(known)
+    if known in search.rivals:
+        return _settle_on(search.rivals[known], known, variant_note="chosen before")
+    if known in search.dropped:
+        log.warning("%s was chosen before and is not used now: %s", known, search.dropped[known])
+        note = f"{known} was chosen before and is not used now: {search.dropped[known]}"
+        return _settle_on(search.archive, Variant.AS_SAVED, variant_note=note)
+    return _settle_on(search.archive, Variant.AS_SAVED, variant_note="chosen before")
+
+
+def _conclude(search: _Search, chosen: Variant, measured: dict[Variant, Measured], seconds: float) -> Tuned:
+    tried = [f"{variant} {one}" for variant, one in measured.items()]
+    tried += [f"{variant} dropped ({reason})" for variant, reason in search.dropped.items()]
+    log.info(
+        "The model runs as %s; seconds as parts of the archive's: %s",
+        chosen,
+        "; ".join(tried) or "nothing else was tried",
+        extra={"variant": chosen, "tuning_seconds": round(seconds, 2)},
+    )
+    model = search.archive if chosen is Variant.AS_SAVED else search.rivals[chosen]
+    properties = {"variants_tried": "; ".join(tried), "tuning_seconds": f"{seconds:.2f}"}
+    if chosen in measured:
+        properties["variant_time_ratio"] = str(measured[chosen])
+    return _settle_on(model, chosen, **properties)
+
+
+def _settle_on(model: Tuned, variant: Variant, **properties: str) -> Tuned:
+    model.properties = MappingProxyType({"variant": str(variant), **properties})
+    return model
+
+
+def release_memory() -> None:
+    """Gives back what the losers took. To be called once nothing refers to them any more."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # other C libraries than glibc do without
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

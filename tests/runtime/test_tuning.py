@@ -1,0 +1,276 @@
+"""The load-time tuner on real archives: what it takes answers as the archive does, and it says what it did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from slipway_runtime.contract import Datatype, Format, Precision, TuningConfig
+from slipway_runtime.models.bfloat16 import from_bits, to_bits
+from slipway_runtime.models.load import load_model, warm_up_model
+from slipway_runtime.models.model import Model
+from slipway_runtime.models.tuning.choice import Variant
+from tests.runtime import archives as make
+
+pytestmark = [pytest.mark.runtime, pytest.mark.timeout(300)]
+
+Load = Callable[..., Model]
+IMAGE = {"name": "image", "datatype": "FP32", "shape": [-1, 3, 32, 32]}
+TOKENS = [
+    {"name": "tokens", "datatype": "INT64", "shape": [-1, -1]},
+    {"name": "mask", "datatype": "INT64", "shape": [-1, -1]},
+]
+ROWS = {"name": "x", "datatype": "FP32", "shape": [-1, 256]}
+
+
+class Convolution(torch.nn.Module):
+    """Work enough that variants differ; a normalisation that freezing folds away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 32, 3, padding=1),
+            torch.nn.BatchNorm2d(32),
+            torch.nn.ReLU(),
+            torch.nn.Conv2d(32, 64, 3, padding=1),
+            torch.nn.BatchNorm2d(64),
+            torch.nn.ReLU(),
+            torch.nn.AdaptiveAvgPool2d(1),
+            torch.nn.Flatten(),
+        )
+        self.head = torch.nn.Linear(64, 10)
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        scores = self.head(self.layers(image))
+        return scores, scores.argmax(dim=1)
+
+
+class Embedding(torch.nn.Module):
+    """Text-like: two inputs whose lengths vary together, given in another order than forward's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding(64, 256)
+        self.layer = torch.nn.Linear(256, 256)
+
+    def forward(self, mask: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        hidden = torch.relu(self.layer(self.table(tokens))) * mask.unsqueeze(-1)
+        return hidden.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+class Wide(torch.nn.Module):
+    """Enough work to be tuned at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.Sequential(*(torch.nn.Linear(256, 256) for _ in range(40)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+class ByName(Wide):
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        hidden = self.layers(x)
+        return {"second": hidden * 2, "first": hidden}
+
+
+class Dice(Wide):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x) + torch.rand(1)
+
+
+class Branching(Wide):
+    """Takes one way or the other by value, which a trace of one example would forget."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = self.layers(x)
+        if bool(x.mean() > 0.3):
+            return hidden * 10
+        return hidden - 1
+
+
+class Optional(Wide):
+    def forward(self, scale: float = 2.0, x: torch.Tensor = torch.zeros(1, 256)) -> torch.Tensor:  # noqa: B008
+        return self.layers(x) * scale
+
+
+class Brain(Wide):
+    """BF16 in and out."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x.float()).to(torch.bfloat16)
+
+
+class InPlace(Wide):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x.add_(1)
+        return self.layers(x)
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    """A module and its inputs in, the loaded model out; keywords are those of the tuning and `variant`."""
+
+    def load(module: torch.nn.Module, inputs: list[dict[str, Any]], variant: str | None = None, **config: Any) -> Model:
+        torch.manual_seed(1)
+        path = tmp_path / "model.pt"
+        if not path.exists():
+            make.save_plain(module, path, {"slipway.json": json.dumps({"inputs": inputs})})
+        return load_model(path, Format.AUTO, [], TuningConfig(**config), variant=variant)
+
+    return load
+
+
+def plain(load: Load, module: torch.nn.Module, inputs: list[dict[str, Any]]) -> Model:
+    model = load(module, inputs, enabled=False)
+    assert model.properties == {}
+    return model
+
+
+def draw(*shape: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.random.default_rng(7).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.feature("tuner")
+def test_what_is_taken_answers_as_the_archive_does_and_is_told(load: Load) -> None:
+    module = Convolution()
+    tuned = load(module, [IMAGE])
+    archive = plain(load, module, [IMAGE])
+    assert tuned.properties["variant"] in list(Variant)
+    for variant in (Variant.FROZEN, Variant.OPTIMIZED, Variant.ONNX_RUNTIME):
+        assert variant in tuned.properties["variants_tried"]
+    assert "dropped" not in tuned.properties["variants_tried"]
+    assert warm_up_model(tuned, []) == warm_up_model(archive, [])
+    for rows in (1, 2, 5, 33):
+        image = {"image": draw(rows, 3, 32, 32)}
+        expected, actual = archive.predict(image), tuned.predict(image)
+        np.testing.assert_allclose(actual["output__0"], expected["output__0"], rtol=1e-3, atol=1e-4)
+        np.testing.assert_array_equal(actual["output__1"], expected["output__1"])
+
+
+@pytest.mark.parametrize("variant", [Variant.FROZEN, Variant.OPTIMIZED, Variant.ONNX_RUNTIME])
+def test_every_variant_takes_every_size_and_any_order_of_inputs(load: Load, variant: Variant) -> None:
+    module = Embedding()
+    model = load(module, TOKENS, variant=variant)
+    archive = plain(load, module, TOKENS)
+    assert model.properties == {"variant": variant, "variant_note": "chosen before"}
+    for rows, length in ((1, 1), (3, 7), (8, 40)):
+        tokens = np.arange(rows * length).reshape(rows, length) % 64
+        given = {"tokens": tokens, "mask": (tokens % 3 > 0).astype(np.int64)}
+        np.testing.assert_allclose(
+            model.predict(given)["output__0"], archive.predict(given)["output__0"], rtol=1e-3, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("variant", [Variant.FROZEN, Variant.ONNX_RUNTIME])
+def test_a_branch_by_value_stays_a_branch(load: Load, variant: Variant) -> None:
+    module = Branching()
+    model, archive = load(module, [ROWS], variant=variant), plain(load, module, [ROWS])
+    for given in (np.full((2, 256), 0.9, np.float32), np.full((2, 256), -0.9, np.float32)):
+        np.testing.assert_allclose(
+            model.predict({"x": given})["output__0"], archive.predict({"x": given})["output__0"], rtol=1e-3, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("variant", [Variant.AS_SAVED, Variant.FROZEN, Variant.ONNX_RUNTIME])
+def test_outputs_are_written_where_the_caller_wants_them(load: Load, variant: Variant) -> None:
+    model = load(Wide(), [ROWS], variant=variant)
+    given, target = {"x": draw(3, 256)}, np.empty((3, 256), np.float32)
+    expected = model.predict(given)["output__0"]
+    assert model.predict(given, {"output__0": target})["output__0"] is target
+    np.testing.assert_array_equal(target, expected)
+    unfit = np.empty((2, 256), np.float32)
+    assert model.predict(given, {"output__0": unfit})["output__0"].shape == (3, 256)
+
+
+def test_a_model_that_answers_by_chance_is_left_alone(load: Load) -> None:
+    model = load(Dice(), [ROWS])
+    assert model.properties["variant"] == Variant.AS_SAVED
+    assert "answers to one request differ" in model.properties["variant_note"]
+
+
+def test_a_model_that_cannot_predict_is_left_to_the_warm_up(load: Load) -> None:
+    model = load(Wide(), [{**ROWS, "shape": [-1, 7]}])
+    assert model.properties["variant"] == Variant.AS_SAVED
+    assert "nothing else was tried" in model.properties["variant_note"]
+
+
+def test_a_tiny_model_starts_without_the_other_runtime(load: Load) -> None:
+    model = load(make.Linear(), [{**ROWS, "shape": [-1, 4]}])
+    assert Variant.ONNX_RUNTIME not in model.properties["variants_tried"]
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [(ByName(), "ONNXRuntime dropped ("), (Optional(), "the exporter passes arguments by position")],
+)
+def test_a_variant_that_cannot_be_is_dropped_with_its_reason(load: Load, module: torch.nn.Module, reason: str) -> None:
+    model = load(module, [ROWS])
+    assert reason in model.properties["variants_tried"]
+    np.testing.assert_array_equal(
+        list(model.predict({"x": draw(2, 256)})), list(plain(load, module, [ROWS]).predict({"x": draw(2, 256)}))
+    )
+
+
+def test_a_choice_that_does_not_hold_here_falls_back_to_the_archive(load: Load) -> None:
+    model = load(Optional(), [ROWS], variant=Variant.ONNX_RUNTIME)
+    assert model.properties["variant"] == Variant.AS_SAVED
+    assert "ONNXRuntime was chosen before" in model.properties["variant_note"]
+
+
+def test_less_precision_is_tried_only_when_asked_for(load: Load) -> None:
+    module = Wide()
+    assert "BF16" not in load(module, [ROWS]).properties["variants_tried"]
+    tried = load(module, [ROWS], precision=Precision.BF16).properties["variants_tried"]
+    assert Variant.BF16_AUTOCAST in tried
+    assert Variant.BF16_WEIGHTS in tried
+
+
+@pytest.mark.parametrize("variant", [Variant.BF16_AUTOCAST, Variant.BF16_WEIGHTS])
+def test_with_less_precision_the_promised_element_types_stay(load: Load, variant: Variant) -> None:
+    module = Wide()
+    model, archive = load(module, [ROWS], variant=variant), plain(load, module, [ROWS])
+    assert model.properties["variant"] == variant
+    actual, expected = (one.predict({"x": draw(4, 256)})["output__0"] for one in (model, archive))
+    assert actual.dtype == np.float32
+    np.testing.assert_allclose(actual, expected, atol=0.1 * np.abs(expected).max())
+    assert (actual != expected).any(), "it does compute in BF16"
+
+
+def test_bf16_goes_in_and_comes_out_as_its_bits(load: Load) -> None:
+    values = draw(2, 256)
+    module = Brain()
+    for config in ({"enabled": False}, {"enabled": True}):
+        model = load(module, [{**ROWS, "datatype": "BF16"}], **config)
+        signature = warm_up_model(model, [])
+        assert signature.outputs[0].datatype is Datatype.BF16
+        bits = model.predict({"x": to_bits(values)})["output__0"]
+        assert bits.dtype == np.uint16
+        with torch.no_grad():
+            expected = module(torch.from_numpy(values).to(torch.bfloat16)).float().numpy()
+        np.testing.assert_allclose(from_bits(bits), expected, rtol=2e-2, atol=1e-2)
+
+
+def test_a_forward_that_writes_its_input_leaves_borrowed_memory_as_it_is(load: Load) -> None:
+    model = plain(load, InPlace(), [ROWS])
+    given = draw(2, 256)
+    for _ in range(3):
+        borrowed = given.copy()
+        model.predict({"x": borrowed})
+        np.testing.assert_array_equal(borrowed, given)
+
+
+def test_an_output_that_is_its_input_is_a_copy(load: Load) -> None:
+    model = plain(load, torch.nn.Identity(), [{**ROWS, "name": "input"}])
+    for _ in range(3):
+        borrowed = draw(2, 256)
+        output = model.predict({"input": borrowed})["output__0"]
+        borrowed[:] = 0
+        np.testing.assert_array_equal(output, draw(2, 256))

@@ -1,0 +1,118 @@
+"""The tuner's rules: when an answer is the same, which variant is taken, on which requests it is tried."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from slipway_runtime.contract import Datatype, TensorSpec
+from slipway_runtime.models.bfloat16 import from_bits, to_bits
+from slipway_runtime.models.datatypes import Array
+from slipway_runtime.models.signature import Signature
+from slipway_runtime.models.tuning.choice import Measured, Variant, choose, parse_variant
+from slipway_runtime.models.tuning.comparison import find_difference
+from slipway_runtime.models.tuning.trials import make_inputs, plan_shapes, varied
+
+pytestmark = pytest.mark.unit
+
+SCORES = np.array([[100.0, -3.0, 0.001], [0.0, 50.0, 7.0]], np.float32)
+NONE = ({}, {})
+
+
+def difference(wanted: Array, given: Array, *, reduced: bool = False) -> str | None:
+    return find_difference({"y": wanted}, {"y": given}, NONE, reduced=reduced)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "relative"), [(np.float64, 1e-8), (np.float32, 1e-4), (np.float16, 5e-3)], ids=["FP64", "FP32", "FP16"]
+)
+def test_rounding_is_no_difference(dtype: type, relative: float) -> None:
+    wanted = SCORES.astype(dtype)
+    assert difference(wanted, (wanted * (1 + relative)).astype(dtype)) is None
+    assert difference(wanted, (wanted * (1 + 40 * relative)).astype(dtype)) is not None
+
+
+def test_small_values_are_compared_with_the_largest_of_their_output() -> None:
+    wanted = np.array([1e-6, 2e-6], np.float32)
+    assert difference(wanted, np.array([2e-6, 1e-6], np.float32)) is not None
+    assert difference(SCORES, SCORES + np.float32(1e-4)) is None
+
+
+def test_what_is_not_finite_must_be_so_in_the_same_places() -> None:
+    wanted = np.array([np.nan, np.inf, 1.0], np.float32)
+    assert difference(wanted, wanted.copy()) is None
+    for given in ([np.nan, -np.inf, 1.0], [0.0, np.inf, 1.0], [np.nan, np.inf, np.nan]):
+        assert difference(wanted, np.array(given, np.float32)) is not None
+
+
+def test_integers_must_be_equal_unless_less_precision_was_asked_for() -> None:
+    labels = np.arange(20)
+    almost = np.where(labels == 3, 4, labels)
+    assert "5.0% of its elements" in (difference(labels, almost) or "")
+    assert difference(labels, almost, reduced=True) is None
+    assert difference(labels, labels[::-1].copy(), reduced=True) is not None
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "gives the outputs [] instead of ['y']"),
+        ({"y": SCORES[:1]}, "FP32 [1, 3] instead of FP32 [2, 3]"),
+        ({"y": SCORES.astype(np.float64)}, "FP64 [2, 3] instead of FP32 [2, 3]"),
+    ],
+)
+def test_names_shapes_and_element_types_must_be_equal(given: dict[str, Array], expected: str) -> None:
+    assert expected in (find_difference({"y": SCORES}, given, NONE) or "")
+
+
+def test_bf16_is_compared_by_value_and_told_from_uint16() -> None:
+    bits = to_bits(SCORES)
+    bf16 = {"y": Datatype.BF16}
+    assert find_difference({"y": bits}, {"y": bits + np.uint16(1)}, (bf16, bf16)) is None
+    assert find_difference({"y": bits}, {"y": bits}, (bf16, {})) is not None
+    assert find_difference({"y": bits}, {"y": to_bits(SCORES * 1.5)}, (bf16, bf16)) is not None
+
+
+def test_bf16_rounds_to_the_nearest_and_keeps_what_is_not_finite() -> None:
+    values = np.array([1.0, -2.5, 1 + 2**-8, 1 + 3 * 2**-8, np.inf, -np.inf, np.nan, 3.4e38, 0.0], np.float32)
+    back = from_bits(to_bits(values))
+    np.testing.assert_array_equal(back, [1.0, -2.5, 1.0, 1 + 2**-6, np.inf, -np.inf, np.nan, np.inf, 0.0])
+    assert to_bits(np.float32(1)).shape == ()
+
+
+FROZEN, ONNX, OPTIMIZED = Variant.FROZEN, Variant.ONNX_RUNTIME, Variant.OPTIMIZED
+
+
+@pytest.mark.parametrize(
+    ("measured", "chosen"),
+    [
+        ({}, Variant.AS_SAVED),
+        ({FROZEN: Measured(0.96, 0.97)}, Variant.AS_SAVED),
+        ({FROZEN: Measured(0.9, 0.9)}, FROZEN),
+        ({FROZEN: Measured(0.9, 0.9), ONNX: Measured(0.4, 0.8)}, ONNX),
+        ({FROZEN: Measured(0.9, 0.9), ONNX: Measured(0.3, 1.3)}, FROZEN),
+        ({OPTIMIZED: Measured(0.5)}, OPTIMIZED),
+    ],
+)
+def test_the_fastest_is_taken_when_it_is_worth_it(measured: dict[Variant, Measured], chosen: Variant) -> None:
+    assert choose(measured) is chosen
+
+
+def test_an_unknown_choice_of_another_version_is_none() -> None:
+    assert parse_variant("ONNXRuntime") is Variant.ONNX_RUNTIME
+    assert parse_variant("Something") is parse_variant(None) is None
+
+
+def test_every_size_that_varies_is_tried_at_several_values() -> None:
+    signature = Signature((TensorSpec(name="t", datatype=Datatype.INT64, shape=[-1, -1, 3]),))
+    shapes = [tuple(request["t"]) for request in plan_shapes(signature, [{"t": [1, 5, 3]}])]
+    assert shapes == [(1, 5, 3), (2, 5, 3), (3, 5, 3), (1, 10, 3), (2, 10, 3), (1, 15, 3), (3, 15, 3)]
+
+
+@pytest.mark.parametrize("datatype", [kind for kind in Datatype if kind is not Datatype.BYTES])
+def test_trials_are_the_same_in_every_run(datatype: Datatype) -> None:
+    signature = Signature((TensorSpec(name="t", datatype=datatype, shape=[-1, 8]),))
+    first, second = (make_inputs(signature, {"t": [4, 8]}, varied, 1)["t"] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert len(np.unique(first)) > 1
+    assert first.shape == (4, 8)
