@@ -53,7 +53,7 @@ def load_and_profile(path: Path, config: RuntimeConfig, enter: Callable[[Stage],
     To be called in the thread that will predict, because torch keeps settings per thread.
     """
     enter(Stage.LOAD)
-    model = load_model(path, config.artifact.format, config.warmup_samples)
+    model = load_model(path, config.artifact.format, config.warmup_samples, config.tuning)
     enter(Stage.WARM_UP)
     signature = warm_up_model(model, config.warmup_samples)
     shapes = plan_requests(signature, config.warmup_samples or model.warmup_samples)[0]
@@ -75,6 +75,7 @@ def load_and_profile(path: Path, config: RuntimeConfig, enter: Callable[[Stage],
         row_elements=float(max(1, sum(math.prod(shape) for shape in rows.values()))),
         bucket=tuple(tuple(rows[spec.name]) for spec in signature.inputs),
         max_batch_size=plan.max_batch_size,
+        properties=dict(model.properties),
     )
     return Loaded(model, facts)
 
