@@ -48,6 +48,11 @@ def configure_logging(form: LogFormat, level: str = "INFO") -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
+def current_format() -> LogFormat:
+    """What `configure_logging` was given; text where nobody called it."""
+    return "json" if any(isinstance(handler.formatter, JsonFormatter) for handler in logging.root.handlers) else "text"
+
+
 def utc(seconds: float) -> str:
     """RFC 3339 with milliseconds."""
     whole, fraction = divmod(seconds, 1)

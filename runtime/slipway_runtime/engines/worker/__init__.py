@@ -1,0 +1,1 @@
+"""The model in processes of its own: started, fed through shared memory, watched and restarted."""

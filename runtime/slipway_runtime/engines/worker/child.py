@@ -1,0 +1,128 @@
+"""The worker process: loads the model, then answers batches until the gateway closes it or is gone."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from slipway_runtime.contract import FailureReason, RuntimeConfig, Stage
+from slipway_runtime.engines.loading import load_and_profile
+from slipway_runtime.engines.worker.facts import encode_model
+from slipway_runtime.engines.worker.predictor import GatewayGoneError, Predictor
+from slipway_runtime.engines.worker.wire import (
+    BrokenMessageError,
+    Channel,
+    Close,
+    Failed,
+    Forget,
+    Load,
+    Loaded,
+    Progress,
+    Run,
+)
+from slipway_runtime.failure import StartupError
+from slipway_runtime.models.load import load_model, warm_up_model
+from slipway_runtime.models.model import Model
+
+_PR_SET_PDEATHSIG: Final = 1
+_OOM_SCORE_RISE: Final = 100
+_OOM_SCORE: Final = Path("/proc/self/oom_score_adj")
+
+log = logging.getLogger(__name__)
+
+
+def serve(end: socket.socket) -> int:
+    """Returns the exit code."""
+    _isolate()
+    channel = Channel(end)
+    try:
+        received = channel.receive()
+        if received is None:
+            return 0
+        load = received[0]
+        if not isinstance(load, Load):
+            raise BrokenMessageError(f"{type(load).__name__} where Load was expected")
+        model = _load(load, channel)
+        if model is None:
+            return 1
+        _answer(model, channel)
+    except (BrokenPipeError, ConnectionError, GatewayGoneError):
+        return 0  # nobody is left to answer to
+    except BrokenMessageError:
+        log.exception("The gateway sent what is no message")
+        return 1
+    return 0
+
+
+def _isolate() -> None:
+    """The gateway decides when this process ends; when it is gone, the kernel does, even in the middle of a batch."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    faulthandler.enable()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Where memory runs out the kernel should take the model and leave the gateway, which can say what happened.
+    with suppress(OSError, ValueError):
+        _OOM_SCORE.write_text(str(min(1000, int(_OOM_SCORE.read_text()) + _OOM_SCORE_RISE)))
+
+
+def _load(message: Load, channel: Channel) -> Model | None:
+    """None when it failed and the gateway was told."""
+    stage = Stage.LOAD
+
+    def enter(entered: Stage) -> None:
+        nonlocal stage
+        stage = entered
+        channel.send(Progress(entered))
+
+    try:
+        config = RuntimeConfig.model_validate(message.config)
+        path = Path(message.path)
+        if not message.profile:
+            model = _load_again(path, config, enter)
+            channel.send(Loaded(None))
+            return model
+        loaded = load_and_profile(path, config, enter)
+    except StartupError as error:
+        channel.send(Failed(error.stage, error.reason, error.message))
+        return None
+    except MemoryError:
+        channel.send(Failed(stage, FailureReason.OUT_OF_MEMORY, "The memory does not suffice for the model."))
+        return None
+    except Exception as error:
+        log.exception("The start of the worker failed inside the runtime")
+        text = f"{type(error).__name__}: {error}. The log has the traceback."
+        channel.send(Failed(stage, FailureReason.INTERNAL_ERROR, text))
+        return None
+    channel.send(Loaded(encode_model(loaded.facts)))
+    return loaded.model
+
+
+def _load_again(path: Path, config: RuntimeConfig, enter: Callable[[Stage], None]) -> Model:
+    """As it was loaded before, and warm; the first worker measured for all."""
+    enter(Stage.LOAD)
+    model = load_model(path, config.artifact.format, config.warmup_samples)
+    enter(Stage.WARM_UP)
+    warm_up_model(model, config.warmup_samples)
+    return model
+
+
+def _answer(model: Model, channel: Channel) -> None:
+    predictor = Predictor(model, channel)
+    while (received := channel.receive()) is not None:
+        message, descriptors = received
+        if isinstance(message, Run):
+            predictor.run(message, descriptors)
+        elif isinstance(message, Forget):
+            predictor.forget(message.regions)
+        elif isinstance(message, Close):
+            break
+        else:
+            raise BrokenMessageError(f"{type(message).__name__} is nothing that a worker is told")
+    model.close()

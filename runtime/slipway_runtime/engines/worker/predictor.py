@@ -1,0 +1,89 @@
+"""The worker's side of a batch: inputs as they lie in shared memory, outputs written there once."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+
+from slipway_runtime.engines.worker.faults import encode_fault
+from slipway_runtime.engines.worker.region import Place, Region, plan
+from slipway_runtime.engines.worker.wire import BrokenMessageError, Channel, Done, Need, Room, Run
+from slipway_runtime.models.datatypes import Array
+from slipway_runtime.models.model import Model, OutputError, PredictionError, RowsFailedError
+
+log = logging.getLogger(__name__)
+
+
+class GatewayGoneError(Exception):
+    """Nobody waits for an answer any more."""
+
+
+class Predictor:
+    """Runs one batch after the other, and keeps the regions that batches come in."""
+
+    def __init__(self, model: Model, channel: Channel) -> None:
+        self._model = model
+        self._channel = channel
+        self._regions: dict[int, Region] = {}
+
+    def forget(self, identities: Sequence[int]) -> None:
+        for identity in identities:
+            self._regions.pop(identity, None)
+
+    def run(self, message: Run, descriptors: Sequence[int]) -> None:
+        """Sends `Done`, whatever the model does, unless it ends the process."""
+        self._learn(message.regions, descriptors)
+        region = self._regions[message.inputs]
+        inputs = {place.name: region.view(place) for place in message.places}
+        begun = perf_counter()
+        outputs, error = self._predict(inputs, message.limit_seconds)
+        seconds = perf_counter() - begun
+        places: Sequence[Place] = ()
+        if outputs:
+            try:
+                places = self._write(message, outputs)
+            except (ValueError, TypeError, AttributeError, OSError) as cause:
+                error = OutputError(f"The model's outputs cannot be handed on: {cause}")
+        self._channel.send(Done(message.sequence, seconds, places, encode_fault(error) if error else None))
+
+    def _predict(
+        self, inputs: Mapping[str, Array], limit_seconds: float
+    ) -> tuple[Mapping[str, Array], PredictionError | None]:
+        try:
+            return self._model.predict(inputs, limit_seconds=limit_seconds), None
+        except RowsFailedError as error:
+            return error.outputs, error
+        except PredictionError as error:
+            return {}, error
+        except Exception as error:
+            log.exception("The model raised what is no prediction error")
+            return {}, PredictionError(f"{type(error).__name__}: {error}")
+
+    def _write(self, message: Run, outputs: Mapping[str, Array]) -> Sequence[Place]:
+        places, contents, size_bytes = plan(outputs)
+        region = self._regions[message.outputs]
+        if size_bytes > region.size_bytes:
+            region = self._ask_for_room(message.sequence, size_bytes)
+        region.write(places, contents)
+        return places
+
+    def _ask_for_room(self, sequence: int, size_bytes: int) -> Region:
+        self._channel.send(Need(sequence, size_bytes))
+        received = self._channel.receive()
+        if received is None:
+            raise GatewayGoneError
+        message, descriptors = received
+        if not isinstance(message, Room):
+            raise BrokenMessageError(f"{type(message).__name__} where Room was expected")
+        self._learn(message.regions, descriptors)
+        return self._regions[message.outputs]
+
+    def _learn(self, regions: Sequence[tuple[int, int]], descriptors: Sequence[int]) -> None:
+        if len(regions) != len(descriptors):
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise BrokenMessageError(f"{len(descriptors)} descriptors for {len(regions)} regions")
+        for (identity, size_bytes), descriptor in zip(regions, descriptors, strict=True):
+            self._regions[identity] = Region(descriptor, size_bytes)
