@@ -20,6 +20,8 @@ from slipway_runtime.contract import FailureReason, TerminationMessage
 
 PROBE_GRACE: Final = timedelta(seconds=20)
 """A started container that is not ready for this long fails its readiness probe."""
+MOUNT_GRACE: Final = timedelta(seconds=30)
+"""A pod on a node whose volumes are not mounted for this long lacks one of them."""
 MESSAGE_LIMIT: Final = 1024
 """Characters."""
 
@@ -107,6 +109,8 @@ def diagnose(
             found.append(failure)
         elif (since := _unready_since(pod)) is not None:
             look_again.append(since + PROBE_GRACE)
+        elif (since := _unmounted_since(pod)) is not None:
+            look_again.append(since + MOUNT_GRACE)
     if deployment is not None:
         found += _of_deployment(deployment)
     worst = min(found, key=lambda item: (not item.current, item.heals, item.reason, item.pod or ""), default=None)
@@ -128,7 +132,9 @@ def _of_pod(pod: PodRecord, *, current: bool, short_of_pods: bool, now: datetime
     if pod.phase == "Failed" and pod.terminated is None:
         cause = _ended_for_good(pod) if short_of_pods else None
     else:
-        cause = _unscheduled(pod) or _waiting(pod) or _terminated(pod) or _probe_failing(pod, now)
+        cause = (
+            _unscheduled(pod) or _unmounted(pod, now) or _waiting(pod) or _terminated(pod) or _probe_failing(pod, now)
+        )
     if cause is None:
         return None
     return Failure(
@@ -157,6 +163,24 @@ def _unscheduled(pod: PodRecord) -> _Cause | None:
     if scheduled is None or scheduled.status != "False":
         return None
     return _Cause("Schedule", Reason.UNSCHEDULABLE, scheduled.message or scheduled.reason)
+
+
+def _unmounted(pod: PodRecord, now: datetime) -> _Cause | None:
+    since = _unmounted_since(pod)
+    if since is None or now < since + MOUNT_GRACE:
+        return None
+    if pod.mounted_objects:
+        message = f"The pod's volumes are not mounted. Check that these exist: {', '.join(pod.mounted_objects)}."
+        return _Cause("Start", Reason.CONTAINER_CONFIG_ERROR, message)
+    message = "The pod's volumes or its network are not set up. Its events say why: kubectl describe pods"
+    return _Cause("Start", Reason.CONTAINER_CONFIG_ERROR, message, heals=True)
+
+
+def _unmounted_since(pod: PodRecord) -> datetime | None:
+    """Since when the pod waits on its node for volumes and network; None when it has them."""
+    prepared = pod.conditions.get("PodReadyToStartContainers")
+    waits = prepared is not None and prepared.status == "False" and pod.waiting_reason == "ContainerCreating"
+    return pod.scheduled_since if waits else None
 
 
 def _waiting(pod: PodRecord) -> _Cause | None:

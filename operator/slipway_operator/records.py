@@ -192,6 +192,9 @@ class PodRecord:
     ready_changed: datetime | None
     """When readiness last changed."""
     conditions: dict[str, StatusCondition]
+    scheduled_since: datetime | None
+    mounted_objects: tuple[str, ...]
+    """Objects of users that its volumes come from, such as `Secret keys`."""
     waiting_reason: str
     waiting_message: str
     running_since: datetime | None
@@ -226,9 +229,11 @@ def pod_record(body: Body) -> PodRecord | None:
         phase=status.get("phase") or "Pending",
         reason=status.get("reason") or "",
         message=status.get("message") or "",
-        ready="Ready" in conditions and conditions["Ready"].status == "True",
-        ready_changed=_ready_changed(status),
+        ready=_holds(conditions, "Ready"),
+        ready_changed=_changed(status, "Ready"),
         conditions=conditions,
+        scheduled_since=_changed(status, "PodScheduled") if _holds(conditions, "PodScheduled") else None,
+        mounted_objects=_mounted_objects(body.get("spec") or {}),
         waiting_reason=waiting.get("reason") or "",
         waiting_message=waiting.get("message") or "",
         running_since=_time((state.get("running") or {}).get("startedAt")),
@@ -238,9 +243,23 @@ def pod_record(body: Body) -> PodRecord | None:
     )
 
 
-def _ready_changed(status: Body) -> datetime | None:
-    ready: Body = next((item for item in status.get("conditions") or [] if item.get("type") == "Ready"), {})
-    return _time(ready.get("lastTransitionTime"))
+def _holds(conditions: dict[str, StatusCondition], kind: str) -> bool:
+    return kind in conditions and conditions[kind].status == "True"
+
+
+def _changed(status: Body, kind: str) -> datetime | None:
+    condition: Body = next((item for item in status.get("conditions") or [] if item.get("type") == kind), {})
+    return _time(condition.get("lastTransitionTime"))
+
+
+def _mounted_objects(spec: Body) -> tuple[str, ...]:
+    found = []
+    for volume in spec.get("volumes") or []:
+        if "secret" in volume:
+            found.append(f"Secret {volume['secret'].get('secretName')}")
+        elif "persistentVolumeClaim" in volume:
+            found.append(f"PersistentVolumeClaim {volume['persistentVolumeClaim'].get('claimName')}")
+    return tuple(found)
 
 
 def _termination(state: Body | None) -> Termination | None:

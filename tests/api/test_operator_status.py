@@ -15,6 +15,7 @@ from tests.fixtures.operator import (
     crash_loop,
     evicted,
     started_but_unready,
+    unmounted,
     unscheduled,
     waiting,
 )
@@ -46,6 +47,7 @@ CAUSES: Final[dict[str, tuple[Manifest, str, str, str]]] = {
         "False",
         'secret "s3-keys" not found',
     ),
+    "volume-missing": (unmounted(), "ContainerConfigError", "True", "volumes or its network"),
     "memory": (crash_loop(exitCode=137, reason="OOMKilled"), "OutOfMemoryKilled", "False", "limits.memory"),
     "artifact": (
         crash_loop(exitCode=1, reason="Error", message=NOT_FOUND.encode().decode()),

@@ -71,7 +71,14 @@ def deployed_template(children: dict[ChildRef, ChildRecord]) -> str:
     return found
 
 
-def pod(status: Manifest, *, template: str = "this", name: str = "digits-1", deleting: bool = False) -> PodRecord:
+def pod(
+    status: Manifest,
+    *,
+    template: str = "this",
+    name: str = "digits-1",
+    deleting: bool = False,
+    volumes: list[Manifest] | None = None,
+) -> PodRecord:
     metadata: Manifest = {
         "namespace": KEY.namespace,
         "name": name,
@@ -82,7 +89,7 @@ def pod(status: Manifest, *, template: str = "this", name: str = "digits-1", del
     }
     if deleting:
         metadata["deletionTimestamp"] = "2026-01-01T11:59:00Z"
-    found = pod_record({"metadata": metadata, "status": status})
+    found = pod_record({"metadata": metadata, "spec": {"volumes": volumes or []}, "status": status})
     assert found is not None
     return found
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from slipway_operator.diagnosis import PROBE_GRACE, Diagnosis, diagnose
+from slipway_operator.diagnosis import MOUNT_GRACE, PROBE_GRACE, Diagnosis, diagnose
 from slipway_operator.records import DeploymentState, PodRecord, StatusCondition
 from slipway_runtime.contract import FailureReason, Stage, TerminationMessage
-from tests.fixtures.operator import crash_loop, evicted, ready, started_but_unready, unscheduled, waiting
+from tests.fixtures.operator import crash_loop, evicted, ready, started_but_unready, unmounted, unscheduled, waiting
 from tests.unit.op.observations import NOW, pod
 
 pytestmark = pytest.mark.unit
@@ -85,6 +85,33 @@ def test_a_crash_without_a_word_is_told_by_its_exit_code() -> None:
     worst = diagnosed(pod(crash_loop(exitCode=0, reason="Completed"))).worst
     assert worst is not None
     assert worst.message == "The container ended with exit code 0 and left no message."
+
+
+def test_a_volume_that_does_not_come_is_told_with_what_it_is_made_from() -> None:
+    volumes = [
+        {"name": "config", "configMap": {"name": "digits-config"}},
+        {"name": "api-keys", "secret": {"secretName": "digits-keys"}},
+        {"name": "weights", "persistentVolumeClaim": {"claimName": "weights"}},
+    ]
+    found = diagnosed(pod(unmounted(), volumes=volumes))
+    assert found.worst is not None
+    assert found.worst.reason == "ContainerConfigError"
+    assert "Secret digits-keys, PersistentVolumeClaim weights" in found.worst.message
+    assert not found.worst.heals
+
+
+def test_a_pod_without_volumes_of_the_users_may_yet_get_its_network() -> None:
+    worst = diagnosed(pod(unmounted())).worst
+    assert worst is not None
+    assert worst.heals
+
+
+def test_volumes_are_given_time_to_be_mounted() -> None:
+    status = unmounted()
+    status["conditions"][0]["lastTransitionTime"] = NOW.isoformat()
+    assert diagnosed(pod(status)) == Diagnosis(None, look_again=NOW + MOUNT_GRACE)
+    status["conditions"][-1]["status"] = "True"
+    assert diagnosed(pod(status)) == Diagnosis(None)
 
 
 def test_secrets_in_a_message_are_not_shown() -> None:
