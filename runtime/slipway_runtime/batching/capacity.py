@@ -18,6 +18,7 @@ class Capacity:
         self.profile = profile
         self._policy = policy
         self._span = policy.planning_seconds
+        self._largest = profile.max_batch_size
         self.refresh(0.0)
 
     @property
@@ -25,15 +26,25 @@ class Capacity:
         """A target that one row alone cannot keep sheds nothing: late answers are better than none at all."""
         return self.feasible and self._policy.sheds_at_target
 
+    @property
+    def largest(self) -> int:
+        """What fits into the memory of the device, as far as is known."""
+        return self._largest
+
+    def limit(self, rows: int, rows_per_second: float) -> None:
+        """No batch is larger than this any more."""
+        self._largest = max(1, min(self._largest, rows))
+        self.refresh(rows_per_second)
+
     def refresh(self, rows_per_second: float) -> None:
         """To be called when the profile changed."""
         profile = self.profile
         self.feasible = profile.planned_seconds(1) <= self._span
         if self.feasible:
-            fitting = (n for n in range(profile.max_batch_size, 0, -1) if self._keeps_up(n))
+            fitting = (n for n in range(self._largest, 0, -1) if self._keeps_up(n))
             self.batch_size = next(fitting, 1)
         else:
-            self.batch_size = profile.best_size(profile.max_batch_size)
+            self.batch_size = profile.best_size(self._largest)
         self.rows_per_second = self._rate(self.batch_size)
         self.follow(rows_per_second)
 
@@ -60,8 +71,8 @@ class Capacity:
     def _overload_size(self, rows_per_second: float) -> int:
         profile, size = self.profile, self.batch_size
         if not self.shedding:
-            return max(size, profile.best_size(profile.max_batch_size))
-        while size < profile.max_batch_size:
+            return max(size, profile.best_size(self._largest))
+        while size < self._largest:
             fresh = rows_per_second * (self._span - profile.planned_seconds(size + 1))
             if fresh < size + 1:
                 break

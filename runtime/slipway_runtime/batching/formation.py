@@ -67,7 +67,7 @@ def form(lane: Lane, policy: BatchingPolicy, now: float) -> Formation:
 
 
 def _form_static(lane: Lane, head: Entry, policy: BatchingPolicy, now: float) -> Formation:
-    size = policy.max_batch_size
+    size = min(policy.max_batch_size, lane.capacity.largest)
     until = head.arrived_at + (policy.max_queue_delay_seconds or 0.0)
     if lane.backlog.rows < size and now < until:
         return Formation(wait_until=until)

@@ -148,6 +148,26 @@ class Scheduler:
         else:
             lane.capacity.follow(lane.arrivals.rows_per_second)
 
+    def limit_batches(self, bucket: Hashable, rows: int) -> None:
+        """Batches of this bucket are never larger again: more does not fit into the memory of the device."""
+        lane = self._lanes.get(bucket)
+        if lane is not None:
+            lane.capacity.limit(rows, lane.arrivals.rows_per_second)
+
+    def padded_size(self, bucket: Hashable, rows: int) -> int:
+        """The size that so many rows are executed at."""
+        lane = self._lanes.get(bucket)
+        return max(rows, lane.profile.padded_size(rows)) if lane is not None else rows
+
+    def queued(self) -> list[Hashable]:
+        """Ids of the requests that wait, the oldest first."""
+        return list(self._entries)
+
+    @property
+    def lanes(self) -> Mapping[Hashable, Lane]:
+        """By bucket: for metrics and the status."""
+        return self._lanes
+
     @property
     def _alone(self) -> bool:
         """One request and nothing else to do: it is tried even if it is expected to be late, or a profile that is
@@ -180,7 +200,7 @@ class Scheduler:
             bucket=lane.bucket,
             slices=slices,
             rows=rows,
-            padded_rows=profile.padded_size(rows),
+            padded_rows=max(rows, profile.padded_size(rows)),
             started_at=now,
             predicted_seconds=profile.median_seconds(rows),
         )
@@ -193,8 +213,10 @@ class Scheduler:
         for entry in entries:
             del self._entries[entry.request.id]
             done = finish_seconds(entry, lane, self._outlook(lane, entry, now), self.policy)
-            late = max(0.0, done - (lane.due(entry) - entry.arrived_at))
-            refusals.append(Refusal(entry.request, Reason.DEADLINE_IN_QUEUE, late))
+            due_at = lane.due(entry)
+            late = max(0.0, done - (due_at - entry.arrived_at))
+            reason = Reason.DEADLINE_IN_QUEUE if due_at >= entry.deadline_at else Reason.PREDICTED_LATE
+            refusals.append(Refusal(entry.request, reason, late))
         return refusals
 
     def _outlook(self, lane: Lane, entry: Entry, now: float) -> Outlook:
@@ -218,7 +240,7 @@ class Scheduler:
         timeout = policy.timeout_seconds
         if request.timeout_seconds is not None:
             timeout = min(timeout, request.timeout_seconds)
-        target = min(policy.target.seconds, timeout) if policy.target else timeout
+        target = min(policy.target.seconds - request.waited_seconds, timeout) if policy.target else timeout
         order = now + target - request.priority * self._priority_seconds
         return Entry(request, now, now + target, now + timeout, order, request.rows)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Request:
     id: Hashable
     """Unique among the requests in the scheduler."""
@@ -21,9 +21,11 @@ class Request:
     """The higher goes first, as in a Kubernetes PriorityClass."""
     timeout_seconds: float | None = None
     """The client's own; the shorter of it and the policy's counts."""
+    waited_seconds: float = 0.0
+    """Since the target began to count, before the request was offered."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Slice:
     """Rows [start, stop) of one request."""
 
@@ -38,7 +40,7 @@ class Slice:
         return self.stop == self.request.rows
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Batch:
     id: int
     bucket: Hashable
@@ -58,7 +60,9 @@ class Batch:
 class Reason(StrEnum):
     QUEUE_FULL = "queue_full"
     PREDICTED_LATE = "predicted_late"
+    """At arrival, or dropped from the queue since."""
     DEADLINE_IN_QUEUE = "deadline_in_queue"
+    """Nobody waits for the answer any longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ class Refusal:
         return max(1, math.ceil(self.retry_after_seconds))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Decision:
     """What to do now: at most one batch to run, requests to answer as refused, and when to ask again."""
 

@@ -39,6 +39,10 @@ class LoadedModel:
     """Shapes of one measured row, in the order of the signature's inputs, without the batch."""
     max_batch_size: int = 1
     """The largest size that paid, or the configured one."""
+    row_wise: bool = True
+    """Every row of the inputs gives one row of every output. Only then do requests share batches."""
+    steady: bool = True
+    """The time of a batch hangs on its size alone. False where the model's code loops or is not known."""
     properties: Mapping[str, str] = field(default_factory=dict)
     """For the model's metadata: what the tuner chose and why, threads, workers."""
 

@@ -150,7 +150,7 @@ def test_a_head_that_can_no_longer_be_in_time_is_dropped() -> None:
     offer(scheduler, *singles(1, first=2), now=0.09)
     scheduler.complete(first, 0.095)
     decision = scheduler.decide(0.095)
-    assert [(refusal.request.id, refusal.reason) for refusal in decision.dropped] == [(1, Reason.DEADLINE_IN_QUEUE)]
+    assert [(refusal.request.id, refusal.reason) for refusal in decision.dropped] == [(1, Reason.PREDICTED_LATE)]
     assert ids(decision.batch) == [2]
 
 

@@ -1,0 +1,37 @@
+"""Which requests may share a batch: those whose rows have the same shapes. Pure."""
+
+from __future__ import annotations
+
+import math
+
+from slipway_runtime.dispatch.ticket import Ticket
+from slipway_runtime.engines.engine import LoadedModel
+
+
+def shares_batches(facts: LoadedModel) -> bool:
+    """False: every request is a batch of its own, whatever rows it has."""
+    return facts.signature.batched and facts.row_wise
+
+
+class Buckets:
+    """Fills in what the dispatcher needs to know of a ticket's inputs."""
+
+    def __init__(self, facts: LoadedModel) -> None:
+        self._shared = shares_batches(facts)
+        self._names = tuple(spec.name for spec in facts.signature.inputs)
+        self._first = self._names[0]
+        self._bucket = facts.bucket
+        self._row_elements = facts.row_elements
+        skipped = 1 if facts.signature.batched else 0
+        self._varies = any(-1 in spec.shape[skipped:] for spec in facts.signature.inputs)
+        self._skipped = skipped
+
+    def assign(self, ticket: Ticket) -> None:
+        inputs = ticket.inputs
+        ticket.rows = inputs[self._first].shape[0] if self._shared else 1
+        if not self._varies:
+            ticket.bucket, ticket.row_elements = self._bucket, self._row_elements
+            return
+        bucket = tuple(inputs[name].shape[self._skipped :] for name in self._names)
+        ticket.bucket = bucket
+        ticket.row_elements = float(max(1, sum(map(math.prod, bucket))))

@@ -1,0 +1,190 @@
+"""What the dispatcher counts, in plain numbers, and their turn into Prometheus' families when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeVar
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from slipway_runtime.batching.work import Batch, Reason
+from slipway_runtime.telemetry.histogram import SECONDS_EDGES, Histogram
+
+_ROWS_EDGES = tuple(float(2**power) for power in range(11))
+_SHARE_EDGES = tuple(tenth / 10 for tenth in range(1, 11))
+_RATIO_EDGES = (0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 5.0)
+
+
+T = TypeVar("T", bound=StrEnum)
+
+
+class Close(StrEnum):
+    """Why a batch took no more rows."""
+
+    FULL = "full"
+    """It had the largest size that the target, or the setting, allows."""
+    SLACK = "slack"
+    """More would have been late, or slower per row."""
+    IDLE = "idle"
+    """An executor was free and nothing else waited."""
+    TIMER = "timer"
+    """A deliberate wait was over."""
+
+
+class Retry(StrEnum):
+    """Why a part of a batch ran again."""
+
+    BISECT = "bisect"
+    MEMORY = "memory"
+    CRASH = "crash"
+    HANG = "hang"
+
+
+@dataclass(slots=True)
+class Outlook:
+    """The state of the scheduler at one moment."""
+
+    queued_requests: int = 0
+    queued_rows: int = 0
+    predicted_wait_seconds: float = 0.0
+    sustainable_rows_per_second: float = 0.0
+    target_feasible: bool = True
+    tail_factor: float = 1.0
+    margin: float = 1.0
+    drifts: int = 0
+    batch_limits: dict[str, int] = field(default_factory=dict)
+    """By the shapes of a row."""
+    batch_seconds: dict[int, tuple[float, float]] = field(default_factory=dict)
+    """Median and planned seconds per size, of the bucket that was measured at warm-up."""
+
+
+class DispatchCounts(Collector):
+    """Written by the loop's thread, read by the admin port's.
+
+    `outlook` is set once there is a dispatcher; it is called from any thread.
+    """
+
+    def __init__(self) -> None:
+        self.outlook: Callable[[], Outlook] = Outlook
+        self.shed = dict.fromkeys(Reason, 0)
+        self.cancelled = 0
+        self.retries = dict.fromkeys(Retry, 0)
+        self._closes = dict.fromkeys(Close, 0)
+        self._rows = Histogram(_ROWS_EDGES)
+        self._fill = Histogram(_SHARE_EDGES)
+        self._seconds = Histogram(SECONDS_EDGES)
+        self._ratio = Histogram(_RATIO_EDGES)
+        self._padding_rows = 0
+
+    def began(self, batch: Batch, close: Close, limit: int) -> None:
+        self._closes[close] += 1
+        self._rows.observe(batch.rows)
+        self._fill.observe(batch.rows / limit)
+        self._padding_rows += batch.padded_rows - batch.rows
+
+    def ended(self, batch: Batch, now: float) -> None:
+        """Only those that ended well."""
+        seconds = now - batch.started_at
+        self._seconds.observe(seconds)
+        self._ratio.observe(seconds / batch.predicted_seconds if batch.predicted_seconds else 1.0)
+
+    def collect(self) -> Iterator[Metric]:
+        yield _histogram("slipway_runtime_batch_rows", "Rows of a batch, without padding.", self._rows)
+        yield _histogram(
+            "slipway_runtime_batch_fill_ratio", "Rows of a batch over the most it could have had then.", self._fill
+        )
+        yield _histogram(
+            "slipway_runtime_batch_duration_seconds",
+            "From a batch's start to its outputs, with the way to the engine and back.",
+            self._seconds,
+        )
+        yield _histogram(
+            "slipway_runtime_batch_predicted_ratio", "Time of a batch over what was predicted for it.", self._ratio
+        )
+        yield _counter(
+            "slipway_runtime_batch_close",
+            "Batches by why they took no more rows. reason: full, slack (more would have been late or slower), idle"
+            " (nothing else waited), timer (a deliberate wait was over).",
+            "reason",
+            self._closes,
+        )
+        yield _counter(
+            "slipway_runtime_batch_retries",
+            "Parts of batches that ran again. cause: bisect (a request made the others fail), memory (halved to fit),"
+            " crash and hang (the worker ended).",
+            "cause",
+            self.retries,
+        )
+        yield _counter(
+            "slipway_runtime_shed",
+            "Requests that were not computed because they would have been too late. reason: queue_full,"
+            " predicted_late, deadline_in_queue.",
+            "reason",
+            self.shed,
+        )
+        padding = CounterMetricFamily("slipway_runtime_batch_padding_rows", "Rows computed to fill up batches.")
+        padding.add_metric([], self._padding_rows)
+        yield padding
+        cancelled = CounterMetricFamily(
+            "slipway_runtime_cancelled", "Requests whose client left before the answer, so that it was dropped."
+        )
+        cancelled.add_metric([], self.cancelled)
+        yield cancelled
+        yield from _outlook_metrics(self.outlook())
+
+
+def _outlook_metrics(outlook: Outlook) -> Iterator[Metric]:
+    gauges = {
+        "queue_requests": ("Requests that wait for a batch.", outlook.queued_requests),
+        "queue_rows": ("Rows that wait for a batch.", outlook.queued_rows),
+        "queue_predicted_wait_seconds": (
+            "How long a request that came now would wait for its batch.",
+            outlook.predicted_wait_seconds,
+        ),
+        "sustainable_rows_per_second": (
+            "What this replica is expected to hold within the target, under random arrivals.",
+            outlook.sustainable_rows_per_second,
+        ),
+        "sla_feasible": (
+            "0 when one row alone misses the target on this hardware; then nothing is refused for it.",
+            float(outlook.target_feasible),
+        ),
+        "batch_tail_factor": ("The target's quantile of batch times over their median.", outlook.tail_factor),
+        "batch_margin": ("What late answers, or the lack of them, multiply the tail factor by.", outlook.margin),
+        "batch_drifts": ("How often all batch times were rescaled because the hardware changed.", outlook.drifts),
+    }
+    for name, (help_text, value) in gauges.items():
+        yield GaugeMetricFamily(f"slipway_runtime_{name}", help_text, value)
+    limits = GaugeMetricFamily(
+        "slipway_runtime_batch_limit_rows",
+        "The largest batch that is formed now, by the shapes of a row.",
+        labels=["bucket"],
+    )
+    for bucket, rows in outlook.batch_limits.items():
+        limits.add_metric([bucket], rows)
+    yield limits
+    expected = GaugeMetricFamily(
+        "slipway_runtime_batch_expected_seconds",
+        "The learned time of a batch by its size. kind: median, planned (exceeded as rarely as the target allows).",
+        labels=["rows", "kind"],
+    )
+    for size, (median, planned) in outlook.batch_seconds.items():
+        expected.add_metric([str(size), "median"], median)
+        expected.add_metric([str(size), "planned"], planned)
+    yield expected
+
+
+def _histogram(name: str, help_text: str, histogram: Histogram) -> Metric:
+    buckets, total = histogram.buckets()
+    return HistogramMetricFamily(name, help_text, buckets=buckets, sum_value=total)
+
+
+def _counter(name: str, help_text: str, label: str, values: Mapping[T, int]) -> Metric:
+    family = CounterMetricFamily(name, help_text, labels=[label])
+    for value, count in values.items():
+        family.add_metric([str(value)], count)
+    return family

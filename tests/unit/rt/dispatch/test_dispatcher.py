@@ -1,0 +1,495 @@
+"""One promise of the dispatcher at a time, with an engine that fails when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from slipway_runtime.batching.policy import BatchingPolicy, LatencyTarget
+from slipway_runtime.contract import BatchingMode
+from slipway_runtime.dispatch import answers
+from slipway_runtime.engines.engine import WorkerCrashedError, WorkerHungError
+from slipway_runtime.models.datatypes import Array
+from slipway_runtime.models.model import (
+    DeviceMemoryError,
+    PredictionError,
+    RejectedInputError,
+    RowError,
+    RowsFailedError,
+)
+from slipway_runtime.models.signature import Signature
+from tests.unit.rt.dispatch.scripted import (
+    FACTS,
+    SIGNATURE,
+    Client,
+    ScriptedEngine,
+    doubled,
+    make_client,
+    settle,
+    until,
+)
+
+pytestmark = pytest.mark.unit
+
+CRASHED = WorkerCrashedError("signal 9")
+
+
+def play(scenario: Callable[[], Awaitable[None]]) -> None:
+    async def run() -> None:
+        await scenario()
+
+    asyncio.run(run())
+
+
+def test_what_arrives_in_one_turn_shares_a_batch_and_everyone_gets_its_own_rows() -> None:
+    async def scenario() -> None:
+        client = make_client()
+        tickets = [client.submit(1), client.submit(2, 3), client.submit(4)]
+        await settle()
+        assert client.engine.sizes == [4]
+        client.engine.end()
+        assert all(client.is_right(ticket) for ticket in tickets)
+        assert [ticket.batch_rows for ticket in tickets] == [4, 4, 4]
+        assert client.engine.released == 1
+        assert client.dispatcher.unanswered == 0
+
+    play(scenario)
+
+
+def test_a_lone_request_is_neither_waited_with_nor_copied() -> None:
+    async def scenario() -> None:
+        client = make_client()
+        ticket = client.submit(1, 2)
+        await settle()
+        assert client.engine.running[0].inputs is ticket.inputs
+        assert client.engine.allocated == 0
+
+    play(scenario)
+
+
+def test_the_next_batch_runs_before_the_answers_of_the_last_are_handed_on() -> None:
+    async def scenario() -> None:
+        client = make_client()
+        first = client.submit(1)
+        await settle()
+        client.submit(2)
+        seen = []
+        first.done = lambda _ticket: seen.append(len(client.engine.running))
+        client.engine.end()
+        assert seen == [1]
+
+    play(scenario)
+
+
+def test_a_request_larger_than_any_batch_comes_back_whole_and_in_order() -> None:
+    async def scenario() -> None:
+        client = make_client(ScriptedEngine(slots=3), policy=BatchingPolicy(max_batch_size=4, executors=3))
+        ticket = client.submit(*range(10))
+        await settle()
+        assert client.engine.sizes == [4, 4, 2]
+        client.engine.end(1)
+        client.engine.end(1)
+        assert ticket not in client.answers
+        client.engine.end(0)
+        assert client.is_right(ticket)
+
+    play(scenario)
+
+
+def test_batches_are_padded_to_allowed_sizes_with_rows_that_the_model_takes() -> None:
+    seen: list[Array] = []
+
+    def model(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        seen.append(inputs["x"].copy())
+        return doubled(inputs)
+
+    async def scenario() -> None:
+        policy = BatchingPolicy(max_batch_size=8, allowed_batch_sizes=(4, 8))
+        client = make_client(ScriptedEngine(model=model), policy=policy)
+        tickets = [client.submit(1), client.submit(2)]
+        await settle()
+        client.engine.end()
+        assert seen[0][:, 0].tolist() == [1, 2, 1, 1]
+        assert all(client.is_right(ticket) for ticket in tickets)
+
+    play(scenario)
+
+
+def test_shapes_are_batched_apart() -> None:
+    async def scenario() -> None:
+        client = make_client()
+        tickets = [client.submit(1), client.submit(2, width=5), client.submit(3), client.submit(4, width=5)]
+        await settle()
+        while client.engine.running:
+            client.engine.end()
+        assert sorted(client.engine.sizes) == [2, 2]
+        assert all(client.is_right(ticket) for ticket in tickets)
+
+    play(scenario)
+
+
+def test_a_model_without_a_batch_runs_requests_one_by_one() -> None:
+    fixed = Signature(
+        tuple(spec.model_copy(update={"shape": [2, 2]}) for spec in SIGNATURE.inputs),
+        tuple(spec.model_copy(update={"shape": [2, 2]}) for spec in SIGNATURE.outputs),
+    )
+    facts = replace(FACTS, signature=fixed, points={1: (0.001,)}, bucket=((2, 2),), max_batch_size=1)
+
+    async def scenario() -> None:
+        client = make_client(facts=facts, policy=BatchingPolicy(max_batch_size=1))
+        tickets = [client.submit(1, 2), client.submit(3, 4)]
+        await settle()
+        assert len(client.engine.running) == 1
+        client.engine.end_all()
+        assert client.engine.sizes == [2, 2]
+        assert all(client.is_right(ticket) for ticket in tickets)
+
+    play(scenario)
+
+
+def test_rows_that_are_no_rows_are_never_mixed() -> None:
+    """A model that sums over its batch gives one row for many."""
+    facts = replace(FACTS, row_wise=False)
+
+    async def scenario() -> None:
+        engine = ScriptedEngine(model=lambda inputs: {"y": inputs["x"].sum(axis=0)})
+        client = make_client(engine, facts, BatchingPolicy(max_batch_size=1))
+        ticket, other = client.submit(1, 2), client.submit(3)
+        await settle()
+        client.engine.end_all()
+        assert client.engine.sizes == [2, 1]
+        assert [np.asarray(client.answers[each]).tolist() for each in (ticket, other)] == [[3, 3], [3, 3]]
+
+    play(scenario)
+
+
+def poisoned(*bad: int, error: type[PredictionError] = PredictionError) -> Callable[..., Mapping[str, Array]]:
+    def model(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        if np.isin(inputs["x"], bad).any():
+            raise error("index out of range")
+        return doubled(inputs)
+
+    return model
+
+
+def test_one_poison_row_fails_alone_after_log_n_retries() -> None:
+    async def scenario() -> None:
+        client = make_client(ScriptedEngine(model=poisoned(5)))
+        tickets = [client.submit(number) for number in range(8)]
+        await settle()
+        client.engine.end_all()
+        assert client.code(tickets[5]) == "model_error"
+        assert tickets[5].error is not None
+        assert tickets[5].error.status == 500
+        assert all(client.is_right(ticket) for ticket in tickets if ticket is not tickets[5])
+        assert client.engine.sizes == [8, 4, 4, 2, 1, 1, 2]
+        assert client.dispatcher.scheduler.running == 0
+
+    play(scenario)
+
+
+def test_a_rejected_input_is_the_clients_own_fault() -> None:
+    async def scenario() -> None:
+        client = make_client(ScriptedEngine(model=poisoned(2, error=RejectedInputError)))
+        good, bad = client.submit(1), client.submit(2)
+        await settle()
+        client.engine.end_all()
+        assert client.is_right(good)
+        assert bad.error is not None
+        assert (bad.error.status, bad.error.code) == (400, "handler_rejected")
+
+    play(scenario)
+
+
+def test_rows_that_fail_for_their_own_reasons_leave_the_others_their_answers() -> None:
+    async def scenario() -> None:
+        client = make_client()
+        first, pair, last = client.submit(1), client.submit(2, 3), client.submit(4)
+        await settle()
+        execution = client.engine.running[0]
+        outputs = dict(doubled(execution.inputs))
+        client.engine.running.clear()
+        execution.error = RowsFailedError({2: RowError(422, "too_dark", "The image is too dark.")}, outputs)
+        execution.outputs = outputs
+        execution.done(execution)
+        assert client.is_right(first)
+        assert client.is_right(last)
+        assert pair.error is not None
+        assert (pair.error.status, pair.error.code) == (422, "too_dark")
+        assert client.engine.sizes == [4]
+
+    play(scenario)
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_none_as_large_is_formed_again() -> None:
+    def model(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        if len(inputs["x"]) > 4:
+            raise DeviceMemoryError("CUDA out of memory")
+        return doubled(inputs)
+
+    async def scenario() -> None:
+        client = make_client(ScriptedEngine(model=model))
+        tickets = [client.submit(1, 2, 3, 4, 5), client.submit(6), client.submit(7, 8)]
+        await settle()
+        client.engine.end_all()
+        assert client.engine.sizes == [8, 4, 4]
+        assert all(client.is_right(ticket) for ticket in tickets)
+        more = [client.submit(number) for number in range(8)]
+        await settle()
+        client.engine.end_all()
+        assert client.engine.sizes == [8, 4, 4, 4, 4]
+        assert all(client.is_right(ticket) for ticket in more)
+
+    play(scenario)
+
+
+def test_a_single_row_that_does_not_fit_is_told_so() -> None:
+    async def scenario() -> None:
+        client = make_client(ScriptedEngine(model=poisoned(1, error=DeviceMemoryError)))
+        ticket = client.submit(1)
+        await settle()
+        client.engine.end_all()
+        assert client.code(ticket) == "device_out_of_memory"
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [{}, {"y": np.zeros((1, 2), np.int64)}, {"y": np.zeros((), np.int64)}, {"z": np.zeros((2, 2), np.int64)}],
+    ids=["nothing", "too few rows", "no rows", "another name"],
+)
+def test_outputs_that_do_not_fit_fail_the_batch_and_are_logged_once(
+    outputs: Mapping[str, Array], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        client = make_client(ScriptedEngine(model=lambda _inputs: outputs))
+        for _ in range(2):
+            tickets = [client.submit(1), client.submit(2)]
+            await settle()
+            client.engine.end_all()
+            assert [client.code(ticket) for ticket in tickets] == ["output_mismatch"] * 2
+
+    play(scenario)
+    assert caplog.text.count("does not fit its signature") == 1
+
+
+def test_after_a_crash_each_request_runs_again_by_itself_and_only_the_guilty_one_fails() -> None:
+    async def scenario() -> None:
+        client = make_client()
+        good, guilty, other = client.submit(1), client.submit(2), client.submit(3)
+        await settle()
+        client.engine.end(error=CRASHED, dies=True)
+        assert not client.answers
+        client.engine.come_back()
+        client.engine.end()
+        client.engine.end(error=CRASHED, dies=True)
+        client.engine.come_back()
+        client.engine.end()
+        assert client.engine.sizes == [3, 1, 1, 1]
+        assert client.is_right(good)
+        assert client.is_right(other)
+        assert client.code(guilty) == "worker_crashed"
+        assert guilty.attempts == 2
+
+    play(scenario)
+
+
+def test_a_request_that_hangs_twice_is_given_up() -> None:
+    async def scenario() -> None:
+        client = make_client()
+        ticket = client.submit(1)
+        await settle()
+        client.engine.end(error=WorkerHungError("30 s"))
+        client.engine.end(error=WorkerHungError("30 s"))
+        assert ticket.error is not None
+        assert (ticket.error.status, ticket.error.code) == (504, "worker_hung")
+
+    play(scenario)
+
+
+def test_a_worker_that_is_not_back_in_time_is_told_as_retryable() -> None:
+    async def scenario() -> None:
+        client = make_client()
+        begun, queued = client.submit(1, timeout_seconds=0.1), client.submit(2, width=9, timeout_seconds=0.1)
+        await settle()
+        client.engine.end(error=CRASHED, dies=True)
+        await until(lambda: len(client.answers) == 2)
+        for ticket in (begun, queued):
+            assert ticket.error is not None
+            assert (ticket.error.status, ticket.error.code) == (503, "worker_restarted")
+            assert "Retry-After" in ticket.error.headers
+
+    play(scenario)
+
+
+def test_without_any_worker_left_everyone_is_told_at_once() -> None:
+    async def scenario() -> None:
+        client = make_client()
+        begun, queued = client.submit(1), client.submit(2, width=9)
+        await settle()
+        client.engine.alive = False
+        client.engine.end(error=CRASHED)
+        late = client.submit(3)
+        await settle()
+        assert [client.code(ticket) for ticket in (begun, queued, late)] == ["no_workers"] * 3
+
+    play(scenario)
+
+
+def test_a_deadline_is_answered_while_the_model_still_runs_and_its_rows_are_dropped() -> None:
+    async def scenario() -> None:
+        client = make_client()
+        hasty, patient = client.submit(1, timeout_seconds=0.05), client.submit(2)
+        await settle()
+        await until(lambda: hasty in client.answers)
+        assert client.code(hasty) == "deadline_running"
+        assert patient not in client.answers
+        client.engine.end()
+        assert client.is_right(patient)
+
+    play(scenario)
+
+
+def test_a_deadline_in_the_queue_is_answered_by_the_timer() -> None:
+    async def scenario() -> None:
+        client = make_client()
+        client.submit(1)
+        await settle()
+        waiting = client.submit(2, timeout_seconds=0.05)
+        await until(lambda: waiting in client.answers)
+        assert client.code(waiting) == "deadline_in_queue"
+        assert waiting.error is not None
+        assert waiting.error.status == 504
+
+    play(scenario)
+
+
+def test_what_came_too_late_is_not_computed() -> None:
+    async def scenario() -> None:
+        client = make_client()
+        ticket = client.submit(1, timeout_seconds=0.0)
+        await settle()
+        assert client.code(ticket) == "deadline_in_queue"
+        assert not client.engine.sizes
+
+    play(scenario)
+
+
+def test_overload_is_refused_with_the_time_to_come_back() -> None:
+    async def scenario() -> None:
+        client = make_client(policy=BatchingPolicy(max_batch_size=16, max_queue_length=2))
+        client.submit(0)
+        await settle()
+        tickets = [client.submit(number) for number in range(3)]
+        await settle()
+        refused = tickets[-1]
+        assert refused.error is not None
+        assert (refused.error.status, refused.error.code) == (429, "queue_full")
+        assert int(refused.error.headers["Retry-After"]) >= 1
+        assert len(client.answers) == 1
+
+    play(scenario)
+
+
+def test_what_will_miss_the_target_is_refused_at_arrival() -> None:
+    async def scenario() -> None:
+        facts = replace(FACTS, points={1: (10.0,), 16: (160.0,)})
+        policy = BatchingPolicy(max_batch_size=16, target=LatencyTarget(15.0))
+        client = make_client(facts=facts, policy=policy)
+        client.submit(0)
+        await settle()
+        tickets = [client.submit(1), client.submit(2)]
+        await settle()
+        assert [client.code(ticket) for ticket in tickets] == ["predicted_late"] * 2
+
+    play(scenario)
+
+
+def test_a_cancelled_request_leaves_the_queue_and_a_running_one_is_not_answered() -> None:
+    async def scenario() -> None:
+        client = make_client()
+        arrived = client.submit(0)
+        client.dispatcher.cancel(arrived)
+        running = client.submit(1)
+        await settle()
+        queued, other = client.submit(2), client.submit(3)
+        await settle()
+        client.dispatcher.cancel(queued)
+        client.dispatcher.cancel(running)
+        client.engine.end_all()
+        assert client.engine.sizes == [1, 1]
+        assert list(client.answers) == [other]
+        assert client.is_right(other)
+        assert client.dispatcher.unanswered == 0
+        assert client.counts.cancelled == 3
+
+    play(scenario)
+
+
+def test_a_static_batch_starts_by_the_timer() -> None:
+    async def scenario() -> None:
+        policy = BatchingPolicy(max_batch_size=4, mode=BatchingMode.STATIC, max_queue_delay_seconds=0.02)
+        client = make_client(policy=policy)
+        ticket = client.submit(1)
+        await settle()
+        assert not client.engine.running
+        await until(lambda: bool(client.engine.running))
+        client.engine.end()
+        assert client.is_right(ticket)
+
+    play(scenario)
+
+
+def test_an_end_that_is_hurried_answers_everyone() -> None:
+    async def scenario() -> None:
+        client = make_client()
+        running = client.submit(1)
+        await settle()
+        queued = client.submit(2)
+        await settle()
+        arrived = client.submit(3)
+        client.dispatcher.abandon(answers.draining)
+        assert [client.code(ticket) for ticket in (running, queued, arrived)] == ["draining"] * 3
+        client.engine.end_all()
+        assert client.dispatcher.unanswered == 0
+
+    play(scenario)
+
+
+def test_an_answer_that_cannot_be_handed_on_takes_none_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        client = make_client()
+        broken, other = client.submit(1), client.submit(2)
+
+        def fail(_ticket: object) -> None:
+            raise ValueError("no way to say this")
+
+        broken.done = fail
+        await settle()
+        client.engine.end()
+        assert client.is_right(other)
+
+    play(scenario)
+    assert "could not be handed on" in caplog.text
+
+
+def test_batches_are_counted() -> None:
+    async def scenario() -> Client:
+        client = make_client(ScriptedEngine(model=poisoned(5)))
+        for number in (1, 5):
+            client.submit(number)
+        await settle()
+        client.engine.end_all()
+        return client
+
+    client = asyncio.run(scenario())
+    families = {family.name: family for family in client.counts.collect()}
+    rows = families["slipway_runtime_batch_rows"].samples
+    assert [sample.value for sample in rows if sample.name.endswith("_sum")] == [2.0]
+    retries = {sample.labels["cause"]: sample.value for sample in families["slipway_runtime_batch_retries"].samples}
+    assert retries == {"bisect": 1, "memory": 0, "crash": 0, "hang": 0}
