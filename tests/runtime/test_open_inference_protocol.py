@@ -65,7 +65,9 @@ def test_takes_an_empty_batch(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("path", ["/v2/models/linear", "/v2/models/linear/versions/1"])
 def test_tells_the_models_signature(client: httpx.Client, path: str) -> None:
-    assert client.get(path).json() == {
+    metadata = client.get(path).json()
+    assert metadata.pop("properties")["device"] == "cpu"
+    assert metadata == {
         "name": "linear",
         "versions": ["1"],
         "platform": "pytorch_torchscript",
@@ -80,12 +82,79 @@ def test_tells_health_and_server(client: httpx.Client) -> None:
     assert client.get("/v2/models/linear/ready").json() == {"name": "linear", "ready": True}
     server = client.get("/v2").json()
     assert server["name"] == "slipway"
-    assert server["extensions"] == [], "no extension is announced that is not spoken"
+    assert set(server["extensions"]) == {
+        "binary_tensor_data",
+        "classification",
+        "model_configuration",
+        "model_repository",
+        "parameters",
+        "schedule_policy",
+        "statistics",
+    }
+    assert client.get("/v2/models").json() == {"models": ["linear"]}
 
 
-def test_answers_head_like_get(client: httpx.Client) -> None:
-    response = client.head("/v2/health/ready")
+READABLE = [
+    "/docs",
+    "/openapi.json",
+    "/v1/models",
+    "/v1/models/linear",
+    "/v1/models/linear/versions/1",
+    "/v2",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/v2/models",
+    "/v2/models/%6cinear",
+    "/v2/models/linear/config",
+    "/v2/models/linear/ready",
+    "/v2/models/linear/stats",
+    "/v2/models/linear/versions/1/stats",
+    "/v2/models/stats",
+]
+
+
+@pytest.mark.parametrize("path", READABLE)
+def test_answers_head_like_get(client: httpx.Client, path: str) -> None:
+    assert client.get(path).status_code == 200
+    response = client.head(path)
     assert (response.status_code, response.content) == (200, b"")
+    assert int(response.headers["content-length"]) > 0
+
+
+def test_takes_a_percent_encoded_name(client: httpx.Client) -> None:
+    response = client.post("/v2/models/%6Cinea%72/infer", json={"inputs": [X]})
+    assert response.json()["outputs"][0]["data"] == SCORES
+
+
+def test_tells_how_the_model_is_served_in_tritons_words(client: httpx.Client) -> None:
+    config = client.get("/v2/models/linear/config").json()
+    assert config["max_batch_size"] >= 1
+    assert config["input"][0]["name"] == "x"
+    assert (config["input"][0]["data_type"], config["input"][0]["dims"]) == ("TYPE_FP32", [4])
+    assert (config["output"][0]["data_type"], config["output"][0]["dims"]) == ("TYPE_FP32", [3])
+
+
+def test_lists_its_one_model_and_neither_loads_nor_unloads(client: httpx.Client) -> None:
+    index = client.post("/v2/repository/index", json={"ready": True})
+    assert index.json() == [{"name": "linear", "version": "1", "state": "READY", "reason": ""}]
+    for verb in ("load", "unload"):
+        response = client.post(f"/v2/repository/models/linear/{verb}", json={})
+        assert "the one model" in check_error(response, 501, "not_supported")["error"]
+        check_error(client.post(f"/v2/repository/models/other/{verb}"), 404, "model_not_found")
+
+
+@pytest.mark.parametrize("verb", ["generate", "generate_stream", "infer_stream"])
+def test_streams_no_model_that_answers_at_once(client: httpx.Client, verb: str) -> None:
+    check_error(client.post(f"/v2/models/linear/{verb}", json={}), 501, "not_streaming")
+    check_error(client.post(f"/v2/models/linear/versions/1/{verb}", json={}), 501, "not_streaming")
+
+
+def test_tells_the_models_state_over_v1(client: httpx.Client) -> None:
+    status = client.get("/v1/models/linear").json()
+    assert status["ready"] is True
+    assert [(known["version"], known["state"]) for known in status["model_version_status"]] == [("1", "AVAILABLE")]
+    check_error(client.get("/v1/models/other"), 404, "model_not_found")
+    check_error(client.get("/v1/models/linear/versions/2"), 404, "version_not_found")
 
 
 @pytest.mark.feature("precise-errors")
@@ -198,7 +267,7 @@ def test_knows_no_other_model(client: httpx.Client, path: str) -> None:
     check_error(client.post(path, json={"inputs": [X]}), 404, code)
 
 
-@pytest.mark.parametrize("path", ["/nope", "/v2/", "/v2/models/linear/infer/", "/v1/models", "/%2e%2e/etc/passwd"])
+@pytest.mark.parametrize("path", ["/nope", "/v2/", "/v2/models/linear/infer/", "/v1", "/%2e%2e/etc/passwd"])
 def test_knows_no_other_route(client: httpx.Client, path: str) -> None:
     check_error(client.get(path), 404, "route_not_found")
 

@@ -1,84 +1,88 @@
-"""Routes of the inference port once a model is served, and the one shape of every error."""
+"""Everything on the inference port but the predictions, and the one shape of every error."""
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, NoReturn
 
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 
+from slipway_runtime.contract import ArtifactConfig, RuntimeConfig
+from slipway_runtime.engines.engine import LoadedModel
 from slipway_runtime.lifecycle import Lifecycle
 from slipway_runtime.protocol.errors import ApiError
-from slipway_runtime.protocol.v2.metadata import MODEL_VERSION, server_metadata
+from slipway_runtime.serving.about import READ, Served, add_about, check_model
 from slipway_runtime.serving.exchange import error_response, exchange_of, json_response
-from slipway_runtime.serving.inference import Inference, describe
+from slipway_runtime.serving.inference import Inference
 from slipway_runtime.serving.openapi import build_openapi
+from slipway_runtime.version import runtime_version
 
-_READ: Final = ["GET", "HEAD"]
+Predict = Callable[[Request], Awaitable[Response | None]]
+
+_MODELS: Final = "/v2/models/{model}"
+_PREDICTIONS: Final = (
+    f"{_MODELS}/infer",
+    f"{_MODELS}/versions/{{version}}/infer",
+    "/v1/models/{model}:predict",
+    "/v1/models/{model}/versions/{version}:predict",
+    "/models/{model}/predict",
+    "/predict",
+)
+_STREAMS: Final = tuple(
+    f"{path}/{verb}"
+    for path in (_MODELS, f"{_MODELS}/versions/{{version}}")
+    for verb in ("generate", "generate_stream", "infer_stream")
+)
 
 
 def build_app(inference: Inference, lifecycle: Lifecycle) -> FastAPI:
+    """For predictions that are answered by `inference`."""
+    known = inference.served
+    loaded = LoadedModel(known.model.format, known.model.device, known.signature, {})
+    config = RuntimeConfig(name=known.name, artifact=ArtifactConfig(uri=""))
+    return build_application(Served(config, loaded, lifecycle, inference), inference.answer)
+
+
+def build_application(served: Served, predict: Predict | None = None) -> FastAPI:
+    """`predict` answers what the routes of predictions are asked, or None for a path that is not its own. Where
+    predictions never come here, as they are answered before, only wrong names and methods are left to refuse."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-    _add_error_handlers(app, inference.served.name)
-    _add_predictions(app, inference)
-    _add_metadata(app, inference, lifecycle)
-    _add_docs(app, inference)
+    _add_error_handlers(app, served.name)
+    _add_predictions(app, served.name, predict)
+    add_about(app, served)
+    _add_docs(app, served)
     return app
 
 
-def _add_predictions(app: FastAPI, inference: Inference) -> None:
-    served = inference.served
-
-    async def infer(request: Request) -> Response:
-        response = await inference.answer(request)
+def _add_predictions(app: FastAPI, name: str, predict: Predict | None) -> None:
+    async def answer(request: Request) -> Response:
+        response = None if predict is None else await predict(request)
         if response is None:
-            exchange_of(request.scope).protocol = "v2"
-            _check_model(request, served.name)
+            check_model(request, name)
             raise HTTPException(404)
         return response
 
-    app.add_route("/v2/models/{model}/infer", infer, methods=["POST"])
-    app.add_route("/v2/models/{model}/versions/{version}/infer", infer, methods=["POST"])
-    app.add_route("/models/{model}/predict", infer, methods=["POST"])
-    app.add_route("/predict", infer, methods=["POST"])
+    async def refuse_method(request: Request) -> NoReturn:
+        raise HTTPException(405, headers={"Allow": "POST"})
+
+    async def refuse_stream(request: Request) -> NoReturn:
+        check_model(request, name)
+        raise ApiError(
+            501, "not_streaming", f"Model {name!r} gives its answer at once, not as a stream. Ask {_MODELS}/infer."
+        )
+
+    for path in _PREDICTIONS:
+        app.add_route(path, answer, methods=["POST"])
+        app.add_route(path, refuse_method, methods=READ)
+    for path in _STREAMS:
+        app.add_route(path, refuse_stream, methods=["POST"])
 
 
-def _add_metadata(app: FastAPI, inference: Inference, lifecycle: Lifecycle) -> None:
-    served = inference.served
-    metadata = describe(served)
-    server = server_metadata(runtime_version())
-
-    async def show_server(request: Request) -> Response:
-        return json_response(server)
-
-    async def live(request: Request) -> Response:
-        return json_response({"live": True})
-
-    async def ready(request: Request) -> Response:
-        return json_response({"ready": lifecycle.ready}, 200 if lifecycle.ready else 503)
-
-    async def show_model(request: Request) -> Response:
-        _check_model(request, served.name)
-        return json_response(metadata)
-
-    async def model_ready(request: Request) -> Response:
-        _check_model(request, served.name)
-        return json_response({"name": served.name, "ready": lifecycle.ready}, 200 if lifecycle.ready else 503)
-
-    app.add_route("/v2", show_server, methods=_READ)
-    app.add_route("/v2/health/live", live, methods=_READ)
-    app.add_route("/v2/health/ready", ready, methods=_READ)
-    for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
-        app.add_route(path, show_model, methods=_READ)
-        app.add_route(f"{path}/ready", model_ready, methods=_READ)
-
-
-def _add_docs(app: FastAPI, inference: Inference) -> None:
-    served = inference.served
-    document = build_openapi(served.name, served.signature, runtime_version())
+def _add_docs(app: FastAPI, served: Served) -> None:
+    document = build_openapi(served.name, served.loaded.signature, runtime_version())
 
     async def show_openapi(request: Request) -> Response:
         root_path = request.scope.get("root_path", "")
@@ -91,22 +95,9 @@ def _add_docs(app: FastAPI, inference: Inference) -> None:
     async def redirect_to_docs(request: Request) -> Response:
         return RedirectResponse(f"{request.scope.get('root_path', '')}/docs", status_code=307)
 
-    app.add_route("/openapi.json", show_openapi, methods=_READ)
-    app.add_route("/docs", show_docs, methods=_READ)
-    app.add_route("/", redirect_to_docs, methods=_READ)
-
-
-def _check_model(request: Request, name: str) -> None:
-    params = request.path_params
-    if params["model"] != name:
-        raise ApiError(404, "model_not_found", f"There is no model {params['model'][:100]!r} here, expected {name!r}.")
-    given = params.get("version", MODEL_VERSION)
-    if given != MODEL_VERSION:
-        raise ApiError(
-            404,
-            "version_not_found",
-            f"Model {name!r} has no version {given[:100]!r}, expected {MODEL_VERSION!r} or none.",
-        )
+    app.add_route("/openapi.json", show_openapi, methods=READ)
+    app.add_route("/docs", show_docs, methods=READ)
+    app.add_route("/", redirect_to_docs, methods=READ)
 
 
 def _add_error_handlers(app: FastAPI, name: str) -> None:
@@ -134,10 +125,3 @@ def _translate(request: Request, error: HTTPException) -> ApiError:
         message = f"{request.method[:20]} is not answered at {request.url.path[:200]}, expected {allowed}."
         return ApiError(405, "method_not_allowed", message, headers=headers)
     return ApiError(error.status_code, "http_error", str(error.detail), headers=headers)
-
-
-def runtime_version() -> str:
-    try:
-        return version("slipway")
-    except PackageNotFoundError:  # run from a source tree
-        return "0"

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from fastapi import Request, Response
 
@@ -19,7 +19,7 @@ from slipway_runtime.protocol.codec import Buffer, Payload
 from slipway_runtime.protocol.compression import MIN_COMPRESSED_BYTES, choose_encoding, compress, decompress
 from slipway_runtime.protocol.errors import ApiError
 from slipway_runtime.protocol.routes import InferenceRoutes
-from slipway_runtime.protocol.v2.metadata import model_metadata
+from slipway_runtime.protocol.v2.statistics import ModelStatistics
 from slipway_runtime.serving.body import read_body
 from slipway_runtime.serving.exchange import Exchange, exchange_of
 from slipway_runtime.serving.modelthread import Job, ModelThread
@@ -122,6 +122,9 @@ class Inference:
     def _seconds_left(self, exchange: Exchange) -> float:
         return exchange.started_seconds + self.served.request_timeout_seconds - time.perf_counter()
 
+    def model_statistics(self) -> ModelStatistics:
+        return ModelStatistics()
+
     def _observe(self, stage: str, seconds: float) -> None:
         self._metrics.request_counts.observe_stage(stage, seconds)
 
@@ -142,8 +145,3 @@ def _response(payload: Payload, encoding: bytes | None) -> Response:
 
 def _size(outputs: Mapping[str, Array]) -> int:
     return sum(array.nbytes for array in outputs.values())
-
-
-def describe(served: Served) -> dict[str, Any]:
-    """Metadata in the protocol's shape."""
-    return model_metadata(served.name, f"pytorch_{served.model.format.lower()}", served.signature)

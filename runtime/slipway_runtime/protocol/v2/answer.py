@@ -54,7 +54,7 @@ class AnswerWriter:
         spec, head = self._specs[name], self._heads[name]
         datatype = spec.datatype
         if form.classes:
-            array, datatype, head = _classify(spec, array, form.classes), Datatype.BYTES, _head(name, Datatype.BYTES)
+            array, datatype, head = classify(spec, array, form.classes), Datatype.BYTES, _head(name, Datatype.BYTES)
         if not form.binary:
             values = to_json_values(spec.model_copy(update={"datatype": datatype}), array)
             return _tensor(head, array.shape, values)
@@ -77,7 +77,7 @@ def _tensor(head: bytes, shape: tuple[int, ...], values: Array) -> bytes:
     return b'%s%s%s,"data":%s}' % (head, orjson.dumps(shape), mark, data)
 
 
-def _classify(spec: TensorSpec, array: Array, count: int) -> Array:
+def classify(spec: TensorSpec, array: Array, count: int) -> Array:
     """The greatest values as "value:index", the greatest first, of equals the first; of every item of a batch."""
     values = bfloat16.from_bits(array) if spec.datatype is Datatype.BF16 else array
     batched = values.ndim > 1 and spec.shape[0] == -1
