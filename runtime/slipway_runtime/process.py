@@ -9,19 +9,19 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import Final
 
 from slipway_runtime.contract import FailureReason, RuntimeConfig
 from slipway_runtime.failure import StartupError
+from slipway_runtime.http.auth import ApiKeys
+from slipway_runtime.http.server import HttpServer, Rules
 from slipway_runtime.lifecycle import Lifecycle
 from slipway_runtime.metrics import Metrics
 from slipway_runtime.serving.gate import Gate
-from slipway_runtime.serving.listener import Listener
 from slipway_runtime.serving.modelthread import ModelThread
 from slipway_runtime.startup import Started, start_model
 
-_FINISH_MARGIN_SECONDS: Final = 1
-"""After the request timeout every request has its 504; this long for the last byte to leave."""
 _CLOSE_SECONDS: Final = 1
 
 log = logging.getLogger(__name__)
@@ -74,18 +74,19 @@ async def run(server: Server) -> None:
     stop = StopSignals(asyncio.get_running_loop())
     config = server.config
     gate = Gate(config, server.lifecycle, server.metrics)
-    listener = Listener(gate, config.request_timeout_seconds + _FINISH_MARGIN_SECONDS)
+    keys = ApiKeys(Path(config.auth.api_keys_path)) if config.auth else None
+    http = HttpServer(gate, Rules.of(config), keys=keys, screen=gate.screen, observe=gate.refused)
     thread = ModelThread()
-    serving = asyncio.create_task(listener.serve(sockets=[server.listening]))
+    serving = asyncio.create_task(http.serve(server.listening))
     try:
         started = await _until_stopped(asyncio.create_task(_load(server, thread)), stop)
         if started is None:
             return
         _open_gate(gate, server, started, thread)
         await stop.wait(Haste.DRAIN)
-        await _drain(server, listener, serving, stop)
+        await _drain(server, http, serving, stop)
     finally:
-        listener.should_exit = listener.force_exit = True
+        http.cut()
         # Bounded, because an open connection can keep the listener from closing.
         await asyncio.wait({serving}, timeout=_CLOSE_SECONDS)
 
@@ -129,12 +130,13 @@ def _open_gate(gate: Gate, server: Server, started: Started, thread: ModelThread
     )
 
 
-async def _drain(server: Server, listener: Listener, serving: asyncio.Task[None], stop: StopSignals) -> None:
+async def _drain(server: Server, http: HttpServer, serving: asyncio.Task[None], stop: StopSignals) -> None:
     server.lifecycle.drain()
+    http.drain()
     log.info("Draining: accepting for %d s more", server.config.drain_delay_seconds)
     with suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(Haste.FINISH), server.config.drain_delay_seconds)
-    listener.should_exit = True
+    http.finish()
     cut = asyncio.ensure_future(stop.wait(Haste.CUT))
     await asyncio.wait({serving, cut}, return_when=asyncio.FIRST_COMPLETED)
     cut.cancel()

@@ -5,20 +5,16 @@ from __future__ import annotations
 import socket
 import threading
 from asyncio import Runner
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Callable
 
 import uvloop
 
 from slipway_runtime.contract import LIVE_PATH, METRICS_PATH, READY_PATH, STARTUP_PATH
+from slipway_runtime.http.asgi import Receive, Scope, Send
+from slipway_runtime.http.server import HttpServer
 from slipway_runtime.lifecycle import Lifecycle
 from slipway_runtime.metrics import Metrics
 from slipway_runtime.protocol.jsontext import render
-from slipway_runtime.serving.listener import Listener
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 Answer = tuple[int, bytes, str]
 
@@ -31,8 +27,6 @@ class AdminApp:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
         status, body, content_type = self._answer(scope["method"], scope["path"])
         headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
         if status == 405:
@@ -67,6 +61,6 @@ def start_admin(app: AdminApp, listening: socket.socket) -> None:
 
     def serve() -> None:
         with Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(Listener(app).serve(sockets=[listening]))
+            runner.run(HttpServer(app).serve(listening))
 
     threading.Thread(target=serve, name="admin", daemon=True).start()

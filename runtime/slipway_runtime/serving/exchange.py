@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,7 +13,6 @@ from slipway_runtime.protocol.errors import ApiError
 from slipway_runtime.protocol.jsontext import render
 
 SCOPE_KEY: Final = "slipway.exchange"
-_REQUEST_ID_LIMIT: Final = 128
 
 
 @dataclass
@@ -31,13 +29,6 @@ class Exchange:
 def exchange_of(scope: MutableMapping[str, Any]) -> Exchange:
     exchange: Exchange = scope[SCOPE_KEY]
     return exchange
-
-
-def choose_request_id(given: str | None) -> str:
-    """The client's own when it is printable and short, because it is echoed in a header and logged."""
-    if given and len(given) <= _REQUEST_ID_LIMIT and given.isascii() and given.isprintable():
-        return given
-    return uuid.uuid4().hex
 
 
 def json_response(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

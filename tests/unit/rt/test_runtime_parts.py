@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from slipway_runtime.contract import Datatype, TensorSpec, WarmupSample
+from slipway_runtime.http.wire import choose_request_id
 from slipway_runtime.logs import JsonFormatter
 from slipway_runtime.models.datatypes import FLOATS
 from slipway_runtime.models.signature import Signature, SignatureError, signature_from_samples
 from slipway_runtime.models.threads import usable_cpus
 from slipway_runtime.models.warmup import generate
 from slipway_runtime.redact import redact_uri
-from slipway_runtime.serving.exchange import choose_request_id
 from slipway_runtime.serving.openapi import build_openapi
 
 pytestmark = pytest.mark.unit

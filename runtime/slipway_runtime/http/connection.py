@@ -1,0 +1,439 @@
+"""One client's connection: bytes in, requests out, answers back in order. Nothing here waits."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import socket
+import termios
+from collections.abc import Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from slipway_runtime.http.asgi import AsgiReply
+from slipway_runtime.http.chunked import ChunkedBody
+from slipway_runtime.http.exchange import Handler, Request
+from slipway_runtime.http.head import Head, HeadReader, invalid_http
+from slipway_runtime.http.line import Line, PendingReply
+from slipway_runtime.http.wire import CONTINUE, choose_request_id, send_error
+from slipway_runtime.protocol.codec import Buffer
+from slipway_runtime.protocol.errors import ApiError
+
+if TYPE_CHECKING:
+    from slipway_runtime.http.server import HttpServer
+
+KEEP_ALIVE_SECONDS: Final = 120
+"""Longer than proxies keep theirs (nginx 60, Traefik 90), so that they close first and none meets a reset."""
+_MAX_PIPELINED: Final = 16
+"""Requests of one connection that are answered at the same time; the next ones wait in the socket."""
+_REMEMBERED_HEAD_BYTES: Final = 2048
+_WRITE_BUFFER_BYTES: Final = 256 * 1024
+_LINGER_SECONDS: Final = 5.0
+_NEVER: Final = float("inf")
+_TCP_CLOSE: Final = 7
+"""State of a socket whose peer has reset it. Source: linux/net/tcp_states.h."""
+
+log = logging.getLogger(__name__)
+
+
+class Connection(asyncio.BufferedProtocol):
+    """The server looks at both deadlines a few times a second, which is cheaper than a timer for each request."""
+
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+        self._line = Line(self, server.budget)
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]
+        self.client = ""
+        self.peer: tuple[str, int] | None = None
+        self.read_deadline = _NEVER
+        """Of whatever is being read: a head, a body, the next request of an idle connection."""
+        self.write_deadline = _NEVER
+        """By then a client that reads slowly must have read on."""
+        self.writable: asyncio.Event | None = None
+        """Clear while the client reads slowly. Made when it is first needed."""
+        self._reader: HeadReader | None = None
+        self._head: Head | None = None
+        """Of the request that is being read, from the end of its head to its dispatch."""
+        self._chunked: ChunkedBody | None = None
+        self._filling: memoryview | None = None
+        self._filled_bytes = 0
+        self._charged_bytes = 0
+        self._started_at = 0.0
+        self._known_bytes = b""
+        self._known_head: Head | None = None
+        """Of the last request: clients repeat themselves, and the same bytes mean the same."""
+        self._stash = b""
+        """Read already, and not looked at while the line is full."""
+        self._receiving = False
+        self._more_input = False
+        """More than the request at hand was received already."""
+        self._discarding = False
+        """Nothing more is answered, so what comes in means nothing."""
+        self._ended = False
+        """The client sends nothing more."""
+        self._continue_due = False
+        self._write_paused = False
+        self._turned_away: ApiError | None = None
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+        transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            self.peer = (str(peer[0]), int(peer[1]))
+            self.client = self.peer[0]
+        self.read_deadline = self._server.now + KEEP_ALIVE_SECONDS
+        self._server.opened(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._server.closed(self)
+        self._drop_input()
+        self.read_deadline = self.write_deadline = _NEVER
+        if self.writable is not None:
+            self.writable.set()
+        self._line.abandon()
+
+    def get_buffer(self, size_hint: int) -> memoryview:
+        filling = self._filling
+        return self._server.buffer if filling is None else filling[self._filled_bytes :]
+
+    def buffer_updated(self, size: int) -> None:
+        filling = self._filling
+        if filling is None:
+            self._receive(bytes(self._server.buffer[:size]))
+            return
+        self._filled_bytes += size
+        if self._filled_bytes == len(filling):
+            self._filling = None
+            self._more_input = False
+            self._dispatch(filling)
+
+    def eof_received(self) -> bool:
+        """Whether the transport stays open. A client may end its side and still read: then it gets its answers."""
+        self._ended = True
+        if self._transport.get_extra_info("sslcontext") is not None:
+            return False
+        if self._reader is not None or self._head is not None:
+            self._refuse(invalid_http("the connection ended in the middle of it."))
+        if not self._line.waiting:
+            return False
+        self.read_deadline = _NEVER
+        self._provoke()
+        return True
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+        self.write_deadline = self._server.now + self._server.rules.request_timeout_seconds
+        if self.writable is not None:
+            self.writable.clear()
+        self._steer_reading()
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        self.write_deadline = _NEVER
+        if self.writable is not None:
+            self.writable.set()
+        self._steer_reading()
+
+    # Input.
+
+    def _receive(self, data: bytes) -> None:
+        start, end = 0, len(data)
+        if self._turned_away is not None and not self._discarding:
+            self._refuse(self._turned_away)
+        self._receiving = True
+        while start < end and not self._discarding:
+            if self._is_full():
+                self._stash = data[start:]
+                self._steer_reading()
+                break
+            try:
+                start = self._read(data, start)
+            except ApiError as error:
+                self._refuse(error)
+        self._receiving = False
+
+    def _read(self, data: bytes, start: int) -> int:
+        """Takes one step and says where the next one begins."""
+        if self._chunked is not None:
+            start = self._chunked.feed(data, start)
+            if self._chunked.complete:
+                content, self._chunked = self._chunked.content, None
+                self._more_input = start < len(data)
+                self._dispatch(content)
+            return start
+        if self._reader is not None:
+            stop = self._reader.feed(data, start)
+            whole = False
+        else:
+            self._started_at = perf_counter()
+            known = self._known_bytes
+            if known and data.startswith(known, start):
+                assert self._known_head is not None
+                return self._begin(self._known_head, data, start + len(known))
+            self._reader = HeadReader(self._server.rules.limits)
+            self.read_deadline = self._server.now + self._server.rules.limits.header_timeout_seconds
+            stop = self._reader.feed(data, start)
+            whole = True
+        if stop is None:
+            return len(data)
+        head, self._reader = self._reader.head, None
+        assert head is not None
+        if whole and stop - start <= _REMEMBERED_HEAD_BYTES:
+            self._known_bytes, self._known_head = data[start:stop], head
+        return self._begin(head, data, stop)
+
+    def _begin(self, head: Head, data: bytes, start: int) -> int:
+        """The head is here; the body begins at `start`. Raises `ApiError` for what is refused before its body."""
+        self._head = head
+        server = self._server
+        server.admit(head)
+        length = head.length_bytes
+        if length is None:
+            self._chunked = ChunkedBody(self._charge)
+        else:
+            if length:
+                self._charge(length)
+            end = start + length
+            if end <= len(data):
+                self._more_input = end < len(data)
+                self._dispatch(data[start:end])
+                return end
+            # Not cleared, because every byte is written before anyone sees one.
+            self._filling = np.empty(length, np.uint8).data
+            self._filled_bytes = len(data) - start
+            self._filling[: self._filled_bytes] = memoryview(data)[start:]
+            start = len(data)
+        self.read_deadline = server.now + server.rules.request_timeout_seconds
+        if head.expects_continue and start == len(data):
+            self._continue_due = True
+            self._offer_continue()
+        return start
+
+    def _charge(self, size_bytes: int) -> None:
+        self._server.charge(self._charged_bytes, size_bytes)
+        self._charged_bytes += size_bytes
+
+    def _dispatch(self, body: Buffer) -> None:
+        head, server = self._head, self._server
+        assert head is not None
+        self._head = None
+        self._continue_due = False
+        self.read_deadline = _NEVER
+        request = Request(
+            head.method,
+            head.path,
+            head.query,
+            head.headers,
+            body,
+            perf_counter(),
+            self._started_at,
+            self.client,
+            _request_id(head),
+        )
+        handler = server.routes.get(head.path) if head.method == b"POST" else None
+        if handler is None:
+            reply: PendingReply = AsgiReply(self._line, head, request, self, server)
+        else:
+            reply = PendingReply(self._line, request.request_id, head.version)
+        reply.charged_bytes, self._charged_bytes = self._charged_bytes, 0
+        if not head.keep_alive:
+            reply.close = self._discarding = True
+        server.counts.requests += 1
+        server.counts.request_bytes += len(body)
+        self._line.add(reply)
+        if handler is not None:
+            self._hand_over(handler, request, reply)
+
+    def _hand_over(self, handler: Handler, request: Request, reply: PendingReply) -> None:
+        try:
+            handler(request, reply)
+        except Exception:
+            log.exception("A request failed inside the runtime", extra={"request_id": request.request_id})
+            self._server.fail(reply)
+
+    def _refuse(self, error: ApiError) -> None:
+        """Nothing is read after this, since nobody knows where the next request would begin."""
+        head = self._head
+        self._drop_input()
+        self._discarding = True
+        reply = PendingReply(
+            self._line,
+            _request_id(head) if head else choose_request_id(None),
+            head_only=head is not None and head.method == b"HEAD",
+        )
+        reply.close = reply.linger = True
+        self.read_deadline = _NEVER
+        self._line.add(reply)
+        self._server.refused(error, head, reply.request_id, self.client, self._started_at)
+        send_error(reply, error, request_id=reply.request_id, model=self._server.rules.model)
+
+    def _drop_input(self) -> None:
+        self._server.budget.give(self._charged_bytes)
+        self._charged_bytes = 0
+        self._reader = self._head = self._chunked = self._filling = None
+        self._stash = b""
+        self._continue_due = False
+
+    def _is_full(self) -> bool:
+        return len(self._line.waiting) >= _MAX_PIPELINED or self._write_paused
+
+    def _steer_reading(self) -> None:
+        if self._transport.is_closing():
+            return
+        if self._write_paused or self._stash:
+            self._transport.pause_reading()
+        elif not self._ended:
+            self._transport.resume_reading()
+        if self._stash and not self._write_paused and not self._receiving:
+            self._server.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._stash and not self._is_full() and not self._transport.is_closing():
+            data, self._stash = self._stash, b""
+            self._receive(data)
+            self._steer_reading()
+
+    def _offer_continue(self) -> None:
+        """Only once the earlier answers are out, because the client takes it for the next one."""
+        if self._continue_due and not self._line.waiting:
+            self._continue_due = False
+            self._transport.write(CONTINUE)
+
+    # Output: what the line asks for.
+
+    @property
+    def date_line(self) -> bytes:
+        return self._server.date_line
+
+    def is_last(self, reply: PendingReply) -> bool:
+        return self._server.draining and len(self._line.waiting) == 1 and not self._more_input and not self._stash
+
+    def write(self, pieces: Sequence[bytes], size_bytes: int) -> None:
+        self._server.counts.response_bytes += size_bytes
+        if len(pieces) == 1:
+            self._transport.write(pieces[0])
+        else:
+            self._transport.writelines(pieces)
+
+    def after(self, reply: PendingReply) -> None:
+        if reply.close:
+            self._end(reply.linger)
+        elif self._stash:
+            self._steer_reading()
+        elif not self._line.waiting:
+            if self._ended:
+                self._end(linger=False)
+            elif self._continue_due:
+                self._offer_continue()
+            elif self._reader is None and self._head is None:
+                self.read_deadline = self._server.now + KEEP_ALIVE_SECONDS
+
+    def _end(self, linger: bool) -> None:
+        """A client that is still sending would lose the answer to a reset, so it is read on for a while."""
+        now, rules = self._server.now, self._server.rules
+        self._discarding = True
+        self._line.abandon()
+        if linger and not self._ended:
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+            self.read_deadline = now + _LINGER_SECONDS
+            self.write_deadline = now + rules.request_timeout_seconds
+        else:
+            self._transport.close()
+            self.write_deadline = now + rules.request_timeout_seconds
+
+    # Time.
+
+    def on_read_deadline(self) -> None:
+        self.read_deadline = _NEVER
+        rules = self._server.rules
+        if self._head is not None:
+            seconds = rules.request_timeout_seconds
+            message = (
+                f"The request's body did not arrive within {seconds} seconds (spec.traffic.requestTimeoutSeconds)."
+            )
+            self._refuse(ApiError(408, "body_too_slow", message))
+        elif self._reader is not None:
+            seconds = rules.limits.header_timeout_seconds
+            message = f"The request's headers did not arrive within {seconds} seconds (headerTimeoutSeconds)."
+            self._refuse(ApiError(408, "headers_too_slow", message))
+        else:
+            self._transport.close()
+
+    def on_write_deadline(self) -> None:
+        self.write_deadline = _NEVER
+        if not self._discarding:
+            self._server.counts.refuse("reader_too_slow")
+        self._transport.abort()
+
+    @property
+    def ended(self) -> bool:
+        """The client has ended its side; whether it reads is told by `notice_reset`."""
+        return self._ended
+
+    def notice_reset(self) -> None:
+        """A client that left has answered the provocation with a reset, which no event tells of."""
+        sock: socket.socket | None = self._transport.get_extra_info("socket")
+        if sock is None or self._transport.is_closing():
+            return
+        if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE:
+            self._transport.abort()
+
+    def _provoke(self) -> None:
+        """The end of the client's side looks the same whether it still reads or is gone. An interim answer, which
+        every client of HTTP/1.1 must be able to skip (RFC 9110, section 15.2), makes one that is gone send a reset."""
+        first = self._line.waiting[0]
+        if first.version == "1.1" and not first.begun:
+            self._transport.write(CONTINUE)
+            self._server.loop.call_later(0.005, self.notice_reset)
+
+    # Drain.
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._line.waiting) or self._head is not None or self._reader is not None
+
+    def close_when_idle(self) -> None:
+        if not self.busy and not _has_input(self._transport):
+            self._discarding = True
+            self._transport.close()
+
+    def cut(self, error: ApiError) -> None:
+        """Whoever waits gets a word, and then the connection ends."""
+        for reply in list(self._line.waiting):
+            if not reply.done and not reply.begun:
+                send_error(reply, error, request_id=reply.request_id, model=self._server.rules.model)
+                reply.forget()
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    async def drain(self) -> None:
+        """Waits while the client reads slowly."""
+        if self._write_paused:
+            self.writable = self.writable or asyncio.Event()
+            self.writable.clear()
+            await self.writable.wait()
+
+    def turn_away(self, error: ApiError) -> None:
+        """Whatever it asks, the answer is `error`."""
+        self._turned_away = error
+        self.read_deadline = self._server.now + _LINGER_SECONDS
+
+
+def _has_input(transport: asyncio.Transport) -> bool:
+    """Whether bytes have arrived that the loop has not been told of yet."""
+    sock = transport.get_extra_info("socket")
+    return sock is not None and sock.fileno() >= 0 and any(fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)))
+
+
+def _request_id(head: Head) -> str:
+    given = head.headers.get(b"x-request-id")
+    return choose_request_id(given.decode("latin-1") if given else None)

@@ -1,0 +1,178 @@
+"""A request's head: read by llhttp, bounded, and refused where two readers could disagree about it. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import httptools
+
+from slipway_runtime.contract import LimitsConfig
+from slipway_runtime.protocol.errors import ApiError
+
+MAX_URI_BYTES: Final = 8192
+"""What nginx and most other servers take."""
+_END: Final = b"\r\n\r\n"
+_HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")
+
+
+@dataclass(slots=True, eq=False)
+class Head:
+    """Of one request. It may be shared by requests of one connection whose heads are the same bytes."""
+
+    method: bytes
+    path: bytes
+    query: bytes
+    headers: dict[bytes, bytes]
+    """Names in lower case; of a repeated header the last value."""
+    fields: list[tuple[bytes, bytes]]
+    """As sent, repeated ones included, names in lower case."""
+    version: str
+    """1.0 or 1.1."""
+    keep_alive: bool
+    length_bytes: int | None
+    """Of the body. None: it comes in chunks."""
+    expects_continue: bool
+
+
+def invalid_http(message: str) -> ApiError:
+    return ApiError(400, "invalid_http", f"This is not a valid HTTP/1.1 request: {message}")
+
+
+class HeadReader:
+    """Takes bytes until the head is complete. One reader for one head."""
+
+    def __init__(self, limits: LimitsConfig) -> None:
+        self._limits = limits
+        self._parser = httptools.HttpRequestParser(self)
+        self._url = b""
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._size_bytes = 0
+        self._tail = b""
+        self._refusal: ApiError | None = None
+        self._heads = 0
+        self._keep_alive = False
+        self.head: Head | None = None
+
+    def feed(self, data: bytes, start: int = 0) -> int | None:
+        """Where the body begins in `data`, or None when the head goes on after it. Raises `ApiError`.
+
+        llhttp is given nothing beyond the blank line, so that it has no say in where the body ends.
+        """
+        tail = len(self._tail)
+        window = self._tail + data[start:] if tail else data
+        offset = start - tail if tail else 0
+        found = window.find(_END, 0 if tail else start)
+        while found >= 0:
+            end = found + len(_END) + offset
+            self._parse(data[start:end])
+            if self._heads:
+                self.head = self._understand()
+                return end
+            start, found = end, window.find(_END, found + 1)
+        self._parse(data[start:])
+        self._tail = window[-3:]
+        return None
+
+    # What llhttp calls.
+
+    def on_url(self, piece: bytes) -> None:
+        self._url += piece
+        if len(self._url) > MAX_URI_BYTES:
+            self._refuse(414, "uri_too_long", f"The request's target is longer than {MAX_URI_BYTES} bytes.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields.append((name.lower(), value))
+        if len(self._fields) > self._limits.max_header_count:
+            limit = self._limits.max_header_count
+            self._refuse(431, "headers_too_large", f"The request has more than {limit} headers (maxHeaderCount).")
+
+    def on_headers_complete(self) -> None:
+        self._heads += 1
+        self._keep_alive = bool(self._parser.should_keep_alive())
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        # llhttp would hide the error in one of its own, so it is kept and raised afterwards.
+        self._refusal = self._refusal or ApiError(status, code, message)
+
+    def _parse(self, piece: bytes) -> None:
+        limit = self._limits.max_header_bytes
+        allowed = limit - self._size_bytes
+        self._size_bytes += len(piece)
+        try:
+            self._parser.feed_data(piece[:allowed] if len(piece) > allowed else piece)
+        except httptools.HttpParserUpgrade:
+            # Another protocol is offered, not demanded: the request is answered as the HTTP/1.1 that it is.
+            pass
+        except (httptools.HttpParserError, httptools.HttpParserCallbackError) as error:
+            raise self._refusal or invalid_http(f"{error}.") from None
+        if self._refusal:
+            raise self._refusal
+        if self._size_bytes > limit:
+            raise ApiError(
+                431, "headers_too_large", f"The request's headers are larger than {limit} bytes (maxHeaderBytes)."
+            )
+
+    def _understand(self) -> Head:
+        version = self._parser.get_http_version()
+        if self._heads > 1 or version not in ("1.0", "1.1"):
+            raise invalid_http(f"got the version {version}, expected 1.1 or 1.0.")
+        headers = dict(self._fields)
+        method = self._parser.get_method()
+        self._check_host(version, headers)
+        path, query = self._split_target(method)
+        return Head(
+            method,
+            path,
+            query,
+            headers,
+            self._fields,
+            version,
+            self._keep_alive,
+            _body_length(version, headers),
+            _expects_continue(version, headers),
+        )
+
+    def _check_host(self, version: str, headers: dict[bytes, bytes]) -> None:
+        hosts = sum(name == b"host" for name, _ in self._fields)
+        if hosts > 1 or (hosts == 0 and version == "1.1"):
+            raise invalid_http(f"it has {hosts} Host headers, expected one.")
+        if hosts and not _HOST.fullmatch(headers[b"host"].strip()):
+            raise invalid_http("its Host header names no host.")
+
+    def _split_target(self, method: bytes) -> tuple[bytes, bytes]:
+        target = self._url
+        if not target.startswith(b"/") and target != b"*":
+            if method == b"CONNECT":
+                raise ApiError(
+                    405, "method_not_allowed", "CONNECT is for proxies.", headers={"Allow": "GET, HEAD, POST"}
+                )
+            try:
+                url = httptools.parse_url(target)
+            except httptools.HttpParserError:
+                raise invalid_http("its target is no path and no URL.") from None
+            return url.path or b"/", url.query or b""
+        path, _, query = target.partition(b"#")[0].partition(b"?")
+        return path, query
+
+
+def _body_length(version: str, headers: dict[bytes, bytes]) -> int | None:
+    """llhttp has refused what contradicts itself; this refuses what it leaves to its caller."""
+    coding = headers.get(b"transfer-encoding")
+    if coding is None:
+        return int(headers.get(b"content-length", b"0"))
+    if version == "1.0":
+        raise invalid_http("HTTP/1.0 knows no Transfer-Encoding.")
+    if coding.strip().lower() != b"chunked":
+        raise ApiError(501, "not_supported", "The only Transfer-Encoding that is understood is chunked.")
+    return None
+
+
+def _expects_continue(version: str, headers: dict[bytes, bytes]) -> bool:
+    expectation = headers.get(b"expect")
+    if expectation is None or version == "1.0":
+        return False
+    if expectation.strip().lower() != b"100-continue":
+        raise ApiError(417, "expectation_failed", "The only expectation that can be met is 100-continue.")
+    return True

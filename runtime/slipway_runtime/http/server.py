@@ -1,0 +1,258 @@
+"""The HTTP server on one port: who is connected, what they may ask for, the clock, and the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from time import time
+from types import MappingProxyType
+from typing import Final
+
+from slipway_runtime.contract import LimitsConfig, RuntimeConfig
+from slipway_runtime.http.asgi import App
+from slipway_runtime.http.auth import ApiKeys, presented_key
+from slipway_runtime.http.budget import ByteBudget, memory_limit_bytes
+from slipway_runtime.http.connection import Connection
+from slipway_runtime.http.counts import HttpCounts
+from slipway_runtime.http.exchange import Handler
+from slipway_runtime.http.head import Head
+from slipway_runtime.http.line import PendingReply
+from slipway_runtime.http.wire import send_error
+from slipway_runtime.protocol.errors import ApiError
+from slipway_runtime.telemetry.record import RequestRecord
+
+TICK_SECONDS: Final = 0.25
+"""How exact deadlines and the Date header are."""
+BACKLOG: Final = 2048
+_RECEIVE_BYTES: Final = 256 * 1024
+_DEFAULT_SHARE: Final = 4
+_FINISH_MARGIN_SECONDS: Final = 1
+"""After the request timeout every request has its answer; this long for the last byte to leave."""
+_CUT_SECONDS: Final = 0.5
+_REFUSED_CONNECTIONS: Final = 256
+"""So many beyond the limit are told why; the rest are reset."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What holds for every request on the port."""
+
+    model: str = ""
+    """Named in errors."""
+    max_request_bytes: int = 64 * 1024
+    request_timeout_seconds: float = 30
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    open_paths: frozenset[bytes] = frozenset()
+    """Asked for without a key: health is nobody's secret, and probes have no keys."""
+
+    @classmethod
+    def of(cls, config: RuntimeConfig) -> Rules:
+        health = ("/v2/health/live", "/v2/health/ready", f"/v2/models/{config.name}/ready")
+        return cls(
+            config.name,
+            config.max_request_bytes,
+            config.request_timeout_seconds,
+            config.limits,
+            frozenset((prefix + path).encode() for prefix in {"", config.root_path} for path in health),
+        )
+
+
+class HttpServer:
+    """Used from the thread of the loop that calls `serve`."""
+
+    def __init__(
+        self,
+        app: App,
+        rules: Rules | None = None,
+        *,
+        keys: ApiKeys | None = None,
+        screen: Callable[[Head], ApiError | None] = lambda head: None,
+        observe: Callable[[RequestRecord], None] = lambda record: None,
+        budget: ByteBudget | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`app` answers what no route does. `screen` may refuse a request once its head is known. `observe` is
+        told of every request that was refused before anyone else saw it."""
+        self.app = app
+        self.rules = rules or Rules()
+        limit = self.rules.limits.max_inflight_bytes or memory_limit_bytes() // _DEFAULT_SHARE
+        self.budget = budget or ByteBudget(limit)
+        self.counts = HttpCounts()
+        self.routes: Mapping[bytes, Handler] = MappingProxyType({})
+        """Path to whoever answers POST there. The whole mapping is replaced when the model is ready."""
+        self.draining = False
+        """Every answer says that it is the last one of its connection."""
+        self.connections: set[Connection] = set()
+        self.buffer = memoryview(bytearray(_RECEIVE_BYTES))
+        """Shared by all connections: what is in it is taken out before the loop goes on."""
+        self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]
+        self.now = 0.0
+        """The loop's time at the last tick."""
+        self.date_line = b""
+        self.lag_seconds = 0.0
+        """How late the last tick was."""
+        self.address: tuple[str, int] | None = None
+        self.scheme = "http" if tls is None else "https"
+        self._keys = keys
+        self._screen = screen
+        self._observe = observe
+        self._tls = tls
+        self._finishing = asyncio.Event()
+        self._cutting = asyncio.Event()
+        self._empty = asyncio.Event()
+
+    # Life.
+
+    async def serve(self, listening: socket.socket) -> None:
+        """Until `finish` or `cut`, and until what is in flight then has been answered."""
+        self.loop = asyncio.get_running_loop()
+        name = listening.getsockname()
+        self.address = (str(name[0]), int(name[1]))
+        self._tick(self.loop.time())
+        server = await self.loop.create_server(
+            lambda: Connection(self),
+            sock=listening,
+            ssl=self._tls,
+            backlog=BACKLOG,
+            ssl_handshake_timeout=None if self._tls is None else self.rules.limits.header_timeout_seconds,
+        )
+        try:
+            await self._finishing.wait()
+        finally:
+            server.close()
+            await self._end()
+            self._timer.cancel()
+
+    def drain(self) -> None:
+        """Goes on accepting, and asks clients to come back by another connection."""
+        self.draining = True
+
+    def finish(self) -> None:
+        """Accepts nothing new, and answers what is in flight."""
+        self.draining = True
+        self._finishing.set()
+
+    def cut(self) -> None:
+        """Answers what is in flight with 503, now."""
+        self.finish()
+        self._cutting.set()
+
+    async def _end(self) -> None:
+        """Everything that was accepted is answered or has timed out by then; what is left is cut."""
+        for connection in list(self.connections):
+            connection.close_when_idle()
+        cutting = asyncio.ensure_future(self._cutting.wait())
+        emptied = asyncio.ensure_future(self._wait_until_empty())
+        patience = self.rules.request_timeout_seconds + _FINISH_MARGIN_SECONDS
+        await asyncio.wait({cutting, emptied}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        cutting.cancel()
+        error = ApiError(
+            503, "draining", "The runtime was told to end before it answered.", headers={"Retry-After": "1"}
+        )
+        for connection in list(self.connections):
+            connection.cut(error)
+        await asyncio.wait({emptied}, timeout=_CUT_SECONDS)
+        emptied.cancel()
+        for connection in list(self.connections):
+            connection.abort()
+
+    async def _wait_until_empty(self) -> None:
+        while self.connections:
+            self._empty.clear()
+            await self._empty.wait()
+
+    # Time.
+
+    def _tick(self, expected: float) -> None:
+        self.now = now = self.loop.time()
+        self.lag_seconds = max(0.0, now - expected)
+        self.date_line = f"Date: {formatdate(time(), usegmt=True)}\r\n".encode()
+        for connection in list(self.connections):
+            if connection.write_deadline <= now:
+                connection.on_write_deadline()
+            elif connection.read_deadline <= now:
+                connection.on_read_deadline()
+            elif connection.ended:
+                connection.notice_reset()
+            elif self._finishing.is_set():
+                connection.close_when_idle()
+        self._timer = self.loop.call_later(TICK_SECONDS, self._tick, now + TICK_SECONDS)
+
+    # What connections ask.
+
+    def opened(self, connection: Connection) -> None:
+        self.connections.add(connection)
+        self.counts.connections_total += 1
+        limit = self.rules.limits.max_connections
+        beyond = len(self.connections) - limit
+        if beyond > _REFUSED_CONNECTIONS:
+            self.counts.refuse("too_many_connections")
+            connection.abort()
+        elif beyond > 0:
+            connection.turn_away(
+                ApiError(
+                    503,
+                    "too_many_connections",
+                    f"There are {limit} connections already (maxConnections).",
+                    headers={"Retry-After": str(random.randint(1, 3))},  # noqa: S311 - spreads clients, guards nothing
+                )
+            )
+
+    def closed(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        if not self.connections:
+            self._empty.set()
+
+    def admit(self, head: Head) -> None:
+        """Before the body is read. Raises `ApiError`."""
+        keys = self._keys
+        if keys is not None and head.path not in self.rules.open_paths and not keys.allows(presented_key(head.headers)):
+            raise ApiError(
+                401,
+                "unauthenticated",
+                "An API key is needed: send Authorization: Bearer KEY, or X-API-Key: KEY.",
+                headers={"WWW-Authenticate": 'Bearer realm="inference"'},
+            )
+        refusal = self._screen(head)
+        if refusal is not None:
+            raise refusal
+
+    def charge(self, charged_bytes: int, size_bytes: int) -> None:
+        """For a body that grows from `charged_bytes` by `size_bytes`. Raises `ApiError`."""
+        limit = self.rules.max_request_bytes
+        if charged_bytes + size_bytes > limit:
+            raise ApiError(
+                413,
+                "body_too_large",
+                f"The body is larger than {limit} bytes (spec.traffic.maxRequestBytes). Send less at once.",
+            )
+        if not self.budget.take(size_bytes):
+            raise ApiError(
+                429,
+                "bytes_budget",
+                f"Requests in flight hold {self.budget.used_bytes} of {self.budget.limit_bytes} bytes"
+                f" (maxInflightBytes); another {size_bytes} do not fit now.",
+                headers={"Retry-After": str(random.randint(1, 2))},  # noqa: S311 - spreads clients, guards nothing
+            )
+
+    def refused(self, error: ApiError, head: Head | None, request_id: str, client: str, started_at: float) -> None:
+        self.counts.refuse(error.code)
+        record = RequestRecord(client=client, request_id=request_id, status=error.status, code=error.code)
+        if head is not None:
+            record.method, record.path = head.method.decode("latin-1"), head.path.decode("latin-1")
+        if started_at:
+            record.started_at = started_at
+        self._observe(record)
+
+    def fail(self, reply: PendingReply) -> None:
+        """A fault of the runtime."""
+        error = ApiError(500, "internal", f"The runtime failed; its log has the cause under {reply.request_id}.")
+        send_error(reply, error, request_id=reply.request_id, model=self.rules.model)

@@ -1,0 +1,60 @@
+"""What answers look like on the wire. Pure."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Final
+
+from slipway_runtime.http.exchange import Reply
+from slipway_runtime.protocol.codec import Buffer
+from slipway_runtime.protocol.errors import ApiError
+from slipway_runtime.protocol.jsontext import render
+
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+CLOSE: Final = b"Connection: close\r\n"
+KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
+"""Only HTTP/1.0 needs to be told."""
+_REQUEST_ID_LIMIT: Final = 128
+_LINE_BREAKS: Final = b"\r\n\0"
+_BODILESS: Final = frozenset({204, 304})
+
+_STATUS_LINES: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus if status >= 200
+}
+
+
+def status_line(status: int) -> bytes:
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+
+
+def has_body(status: int) -> bool:
+    return status not in _BODILESS
+
+
+def header(name: bytes, value: bytes) -> bytes:
+    """One line. Line breaks, which would begin another header, are dropped."""
+    return b"%b: %b\r\n" % (name.translate(None, _LINE_BREAKS), value.translate(None, _LINE_BREAKS))
+
+
+def choose_request_id(given: str | None) -> str:
+    """The client's own when it is printable and short, because it is echoed in a header and logged."""
+    if given and len(given) <= _REQUEST_ID_LIMIT and given.isascii() and given.isprintable():
+        return given
+    return _RUN + format(next(_numbers), "016x")
+
+
+_RUN: Final = secrets.token_hex(8)
+_numbers: Final = itertools.count(secrets.randbits(32))
+
+
+def send_error(reply: Reply, error: ApiError, *, request_id: str, model: str) -> None:
+    body: list[Buffer] = [render(error.body(request_id=request_id, model=model))]
+    headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in error.headers.items()]
+    reply.send(error.status, b"application/json", body, headers)
+
+
+def join(head: bytes, parts: Sequence[Buffer]) -> bytes:
+    return b"".join((head, *parts))
