@@ -65,6 +65,20 @@ def name_taken(
     return None
 
 
+def held_up(applies: Iterable[ChildRef], deletes: Iterable[ChildRef]) -> str:
+    """What a pause holds up, in a sentence; empty when nothing is."""
+    parts = [
+        f"{verb} {', '.join(map(str, refs))}"
+        for verb, refs in (("apply", list(applies)), ("delete", list(deletes)))
+        if refs
+    ]
+    return f"spec.paused is true. Once it is false the operator will {' and '.join(parts)}." if parts else ""
+
+
+def paused_at(waiting: str) -> Claim:
+    return Claim("Unknown", Reason.PAUSED, waiting)
+
+
 def child_refused(hashes: Mapping[ChildRef, str], refusals: Mapping[ChildRef, Refusal]) -> Claim | None:
     """`hashes` are those of the manifests as they are wanted now."""
     for ref, manifest_hash in hashes.items():

@@ -1,4 +1,4 @@
-"""From what was observed to the five conditions. Pure: a claim has no time; `merged` gives it one."""
+"""From what was observed to the conditions. Pure: a claim has no time; `merged` gives it one."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ class View:
     """What the conditions are judged by."""
 
     accepted: Claim
+    paused: bool
+    waiting: str
+    """While paused: what is not as the spec wants it, in a sentence; empty when all is."""
     replicas: int
     """Asked for."""
     settled: bool
@@ -61,13 +64,14 @@ def judge(view: View) -> dict[ConditionType, Claim]:
         ConditionType.PROGRESSING: _progressing(view),
         ConditionType.ACCEPTED: view.accepted,
         ConditionType.ROUTE_READY: _route_ready(view),
+        ConditionType.PAUSED: _paused(view),
     }
 
 
 def is_ready(view: View) -> bool:
     """Before the controller has seen an apply, ready stays ready: scaling alone takes nothing from those who serve."""
     return (
-        view.accepted.status == "True"
+        (view.accepted.status == "True" or bool(view.waiting))
         and view.replicas > 0
         and (view.settled or view.was_ready)
         and view.ready_current > 0
@@ -76,10 +80,12 @@ def is_ready(view: View) -> bool:
 
 
 def _ready(view: View) -> Claim:
-    if view.accepted.status != "True":
-        return view.accepted
     if is_ready(view):
         return Claim("True", Reason.PREDICTIONS_ANSWERED, "Pods of this generation answer predictions.")
+    if view.waiting:
+        return Claim("False", Reason.PAUSED, view.waiting)
+    if view.accepted.status != "True":
+        return view.accepted
     if view.replicas == 0:
         return Claim("False", Reason.SCALED_TO_ZERO, "spec.replicas is 0.")
     if view.cause is not None:
@@ -104,7 +110,8 @@ def _available(view: View) -> Claim:
 
 
 def _progressing(view: View) -> Claim:
-    if view.accepted.status != "True":
+    if view.waiting or view.accepted.status != "True":
+        # While a pause holds changes up, the same is true of Accepted.
         return view.accepted
     complete = (
         view.settled
@@ -145,6 +152,12 @@ def _route_ready(view: View) -> Claim:
     if view.service_exists:
         return Claim("True", Reason.SERVICE_ONLY, "No Ingress was asked for; the Service is the route.")
     return Claim("Unknown", Reason.RECONCILING, "The Service does not exist yet.")
+
+
+def _paused(view: View) -> Claim:
+    if view.paused:
+        return Claim("True", Reason.PAUSED, view.waiting or "spec.paused is true: children are left as they are.")
+    return Claim("False", Reason.ACTIVE, "spec.paused is false.")
 
 
 def merged(

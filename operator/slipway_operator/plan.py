@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from slipway_operator.acceptance import APPLYING, VALID, child_refused, name_taken, read_spec, scheme_refused
+from slipway_operator.acceptance import (
+    APPLYING,
+    VALID,
+    child_refused,
+    held_up,
+    name_taken,
+    paused_at,
+    read_spec,
+    scheme_refused,
+)
 from slipway_operator.api.v1alpha1 import ModelDeploymentSpec
 from slipway_operator.cache import Memory
 from slipway_operator.conditions import Claim
@@ -96,13 +105,17 @@ def wanted_children(model: ModelRecord, policy: Policy) -> list[ChildRef]:
 def plan(observed: Observed, policy: Policy) -> Plan:
     desired = _desired(observed, policy)
     due = [ref for ref in desired.manifests if _is_due(ref, desired.manifests[ref], observed)]
+    deletes = [] if desired.hold else _deletes(desired.manifests, observed)
+    paused = desired.hold is None and desired.spec is not None and desired.spec.paused
+    waiting = held_up(due, [item.ref for item in deletes]) if paused else ""
     refused = child_refused(_hashes(desired.manifests), observed.memory.refusals)
     deployment = next((manifest for ref, manifest in desired.manifests.items() if ref.kind == DEPLOYMENT.kind), None)
     told = report(
         Situation(
             model=observed.model,
             spec=desired.spec,
-            accepted=desired.hold or refused or (APPLYING if due else VALID),
+            accepted=desired.hold or refused or (paused_at(waiting) if waiting else APPLYING if due else VALID),
+            waiting=waiting,
             template_hash=template_hash(deployment) if deployment is not None else None,
             settled=desired.hold is None and not due and _is_observed(observed),
             children=observed.children,
@@ -112,8 +125,8 @@ def plan(observed: Observed, policy: Policy) -> Plan:
         )
     )
     return Plan(
-        applies=[] if desired.hold else _applies(due, desired.manifests, observed),
-        deletes=[] if desired.hold else _deletes(desired.manifests, observed),
+        applies=[] if desired.hold or paused else _applies(due, desired.manifests, observed),
+        deletes=[] if paused else deletes,
         status=told.status,
         notes=told.notes,
         requeue_after=_requeue_after(told.look_again_seconds, desired, observed),

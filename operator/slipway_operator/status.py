@@ -19,7 +19,14 @@ from slipway_operator.resources import DEPLOYMENT, INGRESS, SERVICE, ChildRef
 Status = dict[str, Any]
 
 _QUIET: Final = frozenset(
-    {Reason.RECONCILING, Reason.SERVICE_ONLY, Reason.NO_PODS_READY, Reason.PODS_READY, Reason.ADDRESS_PENDING}
+    {
+        Reason.ACTIVE,
+        Reason.RECONCILING,
+        Reason.SERVICE_ONLY,
+        Reason.NO_PODS_READY,
+        Reason.PODS_READY,
+        Reason.ADDRESS_PENDING,
+    }
 )
 """Passing states, and what another condition tells better."""
 _NORMAL: Final = frozenset(
@@ -30,6 +37,7 @@ _NORMAL: Final = frozenset(
         Reason.ROLLOUT_COMPLETE,
         Reason.SCALED_TO_ZERO,
         Reason.ADDRESS_ASSIGNED,
+        Reason.PAUSED,
     }
 )
 
@@ -57,6 +65,8 @@ class Situation:
     model: ModelRecord
     spec: ModelDeploymentSpec | None
     accepted: Claim
+    waiting: str
+    """What the pause holds up, in a sentence; empty when nothing is."""
     template_hash: str | None
     settled: bool
     children: Mapping[ChildRef, ChildRecord]
@@ -149,6 +159,8 @@ def _view(situation: Situation, diagnosis: Diagnosis) -> View:
     worst = diagnosis.worst
     return View(
         accepted=situation.accepted,
+        paused=situation.spec is not None and situation.spec.paused,
+        waiting=situation.waiting,
         replicas=situation.replicas,
         settled=situation.settled,
         was_ready=any(

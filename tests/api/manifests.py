@@ -128,6 +128,7 @@ EVERY_FIELD: Final = manifest(
             "auth": {"apiKeysSecretRef": {"name": "digits-keys"}},
         },
         "rollout": {"progressDeadlineSeconds": 600},
+        "paused": True,
     },
     artifact={
         "digest": DIGEST,

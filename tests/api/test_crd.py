@@ -59,6 +59,7 @@ def test_defaults_are_filled_in_and_stay_when_the_stored_object_is_applied_again
     assert stored["spec"] == {
         "artifact": {"uri": "s3://models/digits.pt", "format": "Auto", "stallTimeoutSeconds": 120},
         "replicas": 1,
+        "paused": False,
     }
     control_plane.kubectl("-n", namespace, "replace", "-f", "-", stdin=json.dumps(stored))
     again = read(control_plane, namespace)

@@ -81,6 +81,7 @@ def test_the_first_status_says_all_that_can_be_said(models: Models, operator: Op
         "Progressing",
         "Accepted",
         "RouteReady",
+        "Paused",
     ]
     assert status["replicaSummary"] == "0/2"
     assert status["internalURL"] == f"http://digits.{models.objects.namespace}.svc/"
@@ -180,6 +181,30 @@ def test_what_is_no_longer_wanted_is_deleted(models: Models, objects: Objects, o
     objects.wait_gone("poddisruptionbudget", "digits")
     objects.wait_gone("ingress", "digits")
     models.wait_condition("RouteReady", "True", "ServiceOnly")
+
+
+@pytest.mark.feature("paused")
+def test_children_are_left_as_they_are_while_it_is_paused_and_put_right_after_that(
+    models: Models, objects: Objects, operator: OperatorProcess
+) -> None:
+    models.create(**EVERYTHING)
+    models.make_ready(models.wait_pods(2))
+    models.wait_condition("Ready", "True", "PredictionsAnswered")
+    template = models.template()
+    models.change(paused=True, traffic={"requestTimeoutSeconds": 77}, exposure=None)
+    status = models.wait_condition("Ready", "False", "Paused")
+    assert condition(status, "Available")["status"] == "True"
+    assert "Deployment digits" in condition(status, "Paused")["message"]
+    objects.delete("poddisruptionbudget", "digits")
+    operator.settle()
+    assert models.template() == template
+    assert objects.get("ingress", "digits") is not None
+    assert objects.get("poddisruptionbudget", "digits") is None
+    models.change(paused=False)
+    models.wait_condition("Paused", "False", "Active")
+    objects.wait_gone("ingress", "digits")
+    made(objects, "poddisruptionbudget", "digits")
+    assert models.template() != template
 
 
 def test_all_children_go_with_their_owner_when_the_operator_is_stopped(

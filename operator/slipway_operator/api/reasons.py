@@ -21,6 +21,8 @@ class ConditionType(StrEnum):
     """The spec can be carried out: its children were accepted by the API server."""
     ROUTE_READY = "RouteReady"
     """The Ingress has an address. True as well when only the Service was asked for."""
+    PAUSED = "Paused"
+    """`spec.paused` is true: children are left as they are."""
 
 
 class Reason(StrEnum):
@@ -76,5 +78,9 @@ class Reason(StrEnum):
     """The Ingress controller published an address."""
     ADDRESS_PENDING = "AddressPending"
     """No Ingress controller has taken the Ingress yet. Check `spec.exposure.ingress.className`."""
+    PAUSED = "Paused"
+    """`spec.paused` is true. Given by another condition: changes wait. Set it to false to have them carried out."""
+    ACTIVE = "Active"
+    """`spec.paused` is false: the operator acts on this object."""
     INTERNAL_ERROR = "InternalError"
     """A fault of the operator. It keeps trying; its log has the traceback."""

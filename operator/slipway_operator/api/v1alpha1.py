@@ -260,6 +260,9 @@ class ModelDeploymentSpec(ApiModel):
     """Limits on requests, and who may make them."""
     rollout: Rollout | None = None
     """How a change reaches the pods."""
+    paused: bool = False
+    """True: the operator leaves every child as it is, and what serves goes on serving. It still tells the status; what
+    changed meanwhile is carried out when this is false again."""
 
 
 class ModelDeployment(ApiModel):

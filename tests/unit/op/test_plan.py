@@ -61,7 +61,7 @@ def test_a_second_look_finds_nothing_to_do() -> None:
 @pytest.mark.feature("conditions")
 def test_every_condition_is_there_from_the_first_look_on() -> None:
     planned = plan_of(model(generation=4))
-    assert list(claims(planned)) == ["Ready", "Available", "Progressing", "Accepted", "RouteReady"]
+    assert list(claims(planned)) == ["Ready", "Available", "Progressing", "Accepted", "RouteReady", "Paused"]
     assert planned.status["observedGeneration"] == 4
     assert all(item["observedGeneration"] == 4 for item in planned.status["conditions"])
 
@@ -188,8 +188,49 @@ def test_the_transition_time_moves_only_with_the_status() -> None:
         "Progressing": False,
         "Accepted": False,
         "RouteReady": False,
+        "Paused": False,
     }
     assert NOW.strftime("%Y-%m-%dT%H:%M:%SZ") in {item["lastTransitionTime"] for item in after["conditions"]}
+
+
+def test_nothing_is_touched_while_it_is_paused() -> None:
+    children = applied(plan_of(model(replicas=2)))
+    planned = plan_of(model(generation=2, paused=True, artifact={"uri": "s3://models/other.pt"}), children)
+    assert (planned.applies, planned.deletes) == ([], [])
+    assert claims(planned)["Accepted"] == ("Unknown", "Paused")
+    assert claims(planned)["Ready"] == ("False", "Paused")
+    assert claims(planned)["Progressing"] == ("Unknown", "Paused")
+    assert claims(planned)["Paused"] == ("True", "Paused")
+    (message,) = {item["message"] for item in planned.status["conditions"] if item["reason"] == "Paused"}
+    assert "apply ConfigMap digits-config, Deployment digits" in message
+    assert "delete PodDisruptionBudget digits" in message
+    assert [note.reason for note in planned.notes].count("Paused") == 1
+
+
+def test_it_stays_ready_through_a_pause_while_nothing_waits() -> None:
+    children = applied(plan_of(model()))
+    pods = [pod(ready(), template=deployed_template(children))]
+    before = plan_of(model(), children, pods).status
+    planned = plan_of(model(generation=2, paused=True), children, pods, Memory(UID, status=before))
+    assert claims(planned)["Ready"] == ("True", "PredictionsAnswered")
+    assert claims(planned)["Accepted"] == ("True", "Valid")
+    assert claims(planned)["Paused"] == ("True", "Paused")
+
+
+def test_a_change_by_hand_during_a_pause_does_not_make_serving_pods_unready() -> None:
+    children = applied(plan_of(model()))
+    pods = [pod(ready(), template=deployed_template(children))]
+    before = plan_of(model(), children, pods).status
+    body = children[DEPLOYMENT].body
+    body["spec"]["progressDeadlineSeconds"] = 7
+    children[DEPLOYMENT] = replace(children[DEPLOYMENT], packed_body=json.dumps(body).encode())
+    paused = model(generation=2, paused=True)
+    planned = plan_of(paused, children, pods, Memory(UID, status=before))
+    assert planned.applies == []
+    assert claims(planned)["Ready"] == ("True", "PredictionsAnswered")
+    assert claims(planned)["Accepted"] == ("Unknown", "Paused")
+    (repair,) = plan_of(model(generation=3), children, pods, Memory(UID, status=planned.status)).applies
+    assert repair.ref == DEPLOYMENT
 
 
 def test_a_url_is_told_only_with_an_address() -> None:
