@@ -59,7 +59,7 @@ class OutputSizes:
 
 def allocate(pool: SlabPool, layout: Layout) -> Mapping[str, Array]:
     """Arrays in one slab; elements of bytes have no fixed size, so a layout with such is written twice. Raises
-    `OSError`."""
+    `MemoryError`."""
     if any(dtype == _OBJECTS for _, dtype in layout.values()):
         return {name: np.empty(shape, dtype) for name, (shape, dtype) in layout.items()}
     places, offset = [], 0
@@ -75,7 +75,7 @@ def allocate(pool: SlabPool, layout: Layout) -> Mapping[str, Array]:
 
 
 def make_batch(pool: SlabPool, sizes: OutputSizes, execution: Execution) -> Batch:
-    """Copies the inputs unless `allocate` gave them. Raises `OSError`."""
+    """Copies the inputs unless `allocate` gave them. Raises `MemoryError`."""
     inputs = execution.inputs
     if isinstance(inputs, SlabArrays):
         slab, places = inputs.slab, inputs.places

@@ -55,8 +55,11 @@ def serve(end: socket.socket) -> int:
         _answer(model, channel)
     except (BrokenPipeError, ConnectionError, GatewayGoneError):
         return 0  # nobody is left to answer to
-    except BrokenMessageError:
-        log.exception("The gateway sent what is no message")
+    except BrokenMessageError as error:
+        log.error("The gateway sent what cannot be understood: %s", error)
+        return 1
+    except OSError as error:
+        log.error("Shared memory cannot be mapped: %s", error.strerror)
         return 1
     return 0
 
@@ -85,7 +88,7 @@ def _load(message: Load, channel: Channel) -> Model | None:
         config = RuntimeConfig.model_validate(message.config)
         path = Path(message.path)
         if not message.profile:
-            model = _load_again(path, config, enter)
+            model = _load_again(path, config, message.variant, enter)
             channel.send(Loaded(None))
             return model
         loaded = load_and_profile(path, config, enter)
@@ -104,10 +107,10 @@ def _load(message: Load, channel: Channel) -> Model | None:
     return loaded.model
 
 
-def _load_again(path: Path, config: RuntimeConfig, enter: Callable[[Stage], None]) -> Model:
-    """As it was loaded before, and warm; the first worker measured for all."""
+def _load_again(path: Path, config: RuntimeConfig, variant: str | None, enter: Callable[[Stage], None]) -> Model:
+    """As it was loaded before, and warm; the first worker tuned and measured for all."""
     enter(Stage.LOAD)
-    model = load_model(path, config.artifact.format, config.warmup_samples)
+    model = load_model(path, config.artifact.format, config.warmup_samples, config.tuning, variant=variant)
     enter(Stage.WARM_UP)
     warm_up_model(model, config.warmup_samples)
     return model

@@ -27,6 +27,10 @@ _SWEEP_SECONDS: Final = 10.0
 log = logging.getLogger(__name__)
 
 
+def _ignore(stage: Stage) -> None:
+    pass
+
+
 class WorkerEngine:
     """See `Engine`. Made by `open`."""
 
@@ -35,9 +39,16 @@ class WorkerEngine:
         self._pool = SlabPool()
         self._sizes = OutputSizes()
         self._notify: Callable[[], None] = lambda: None
-        callbacks = Callbacks(enter, self._back, self._finished)
         self.workers: Final = tuple(
-            Worker(number, loop, self._pool, choice.variables(number), callbacks) for number in range(choice.workers)
+            Worker(
+                number,
+                loop,
+                self._pool,
+                choice.variables(number),
+                # The start is as far as its first worker: the others begin when that one is ready.
+                Callbacks(_ignore if number else enter, self._back, self._finished),
+            )
+            for number in range(choice.workers)
         )
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -52,7 +63,8 @@ class WorkerEngine:
         try:
             model = await first.start(Load(str(path), content, profile=True))
             assert model is not None
-            await asyncio.gather(*(worker.start(Load(str(path), content, profile=False)) for worker in others))
+            again = Load(str(path), content, profile=False, variant=model.properties.get("variant"))
+            await asyncio.gather(*(worker.start(again) for worker in others))
         except BaseException:
             await engine.close()
             raise
@@ -93,8 +105,8 @@ class WorkerEngine:
     def start(self, execution: Execution) -> None:
         try:
             batch = make_batch(self._pool, self._sizes, execution)
-        except OSError as error:
-            execution.error = DeviceMemoryError(f"There is no shared memory for the batch: {error.strerror}.")
+        except MemoryError as error:
+            execution.error = DeviceMemoryError(str(error))
             execution.done(execution)
             return
         next(worker for worker in self.workers if worker.state is State.IDLE).run(batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
+from slipway_runtime import children
 from slipway_runtime.engines.worker.wire import BrokenMessageError, Channel, Message
 from slipway_runtime.logs import current_format
 
@@ -58,6 +60,7 @@ class WorkerProcess:
         finally:
             theirs.close()
         self.pid: Final = self._popen.pid
+        children.await_child(self.pid)
         self._channel = Channel(ours)
         self._listening = True
         self._pidfd = _open_pidfd(self.pid)
@@ -99,15 +102,20 @@ class WorkerProcess:
             self._on_message(message)
 
     def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            self._popen.kill()
+        """With all processes that it started, unless they left its group."""
+        if self._popen.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def _poll(self) -> None:
+        if self._pidfd is not None:
+            self.kill()  # what it started; the process itself is no more, and its number is not yet another's
         code = self._popen.poll()
         if code is None:
             if self._pidfd is None:
                 self._loop.call_later(_POLL_SECONDS, self._poll)
             return
+        children.forget_child(self.pid)
         if self._pidfd is not None:
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)

@@ -46,12 +46,15 @@ class SlabPool:
         self._free: dict[int, deque[tuple[float, Slab]]] = {}
 
     def take(self, size_bytes: int) -> Slab:
-        """At least `size_bytes` of memory with any content. Raises `OSError` when there is none."""
+        """At least `size_bytes` of memory with any content. Raises `MemoryError`."""
         size = max(LEAST_BYTES, 1 << (size_bytes - 1).bit_length() if size_bytes else 0)
         free = self._free.get(size)
         if free:
             return free.pop()[1]
-        slab = Slab.create(size)
+        try:
+            slab = Slab.create(size)
+        except OSError as error:
+            raise MemoryError(f"There is no shared memory of {size} bytes: {error.strerror}.") from error
         slab.identity = next(self._identities)
         slab._ended = self._end
         self.size_bytes += size

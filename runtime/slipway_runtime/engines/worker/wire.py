@@ -35,7 +35,9 @@ class Load:
     config: Mapping[str, Any]
     """A `RuntimeConfig`."""
     profile: bool
-    """Whether to measure batch sizes; one worker does it for all."""
+    """Whether to tune and measure; one worker does it for all."""
+    variant: str | None = None
+    """What the tuner of that worker chose."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from time import monotonic
 from typing import Final
@@ -207,6 +207,8 @@ class Worker:
         if self._start_limit_seconds is None:
             self._start_limit_seconds = max(_LEAST_START_SECONDS, _START_PATIENCE * seconds)
         self.state = State.IDLE
+        if model and self._load:
+            self._load = replace(self._load, profile=False, variant=model.properties.get("variant"))
         if not self._first.done():
             self._first.set_result(model)
             return
@@ -235,7 +237,7 @@ class Worker:
         assert self._process is not None
         try:
             larger = self._pool.take(size_bytes)
-        except (OSError, OverflowError) as error:
+        except (MemoryError, OverflowError) as error:
             # The worker waits for room that there is none of; its batch is over, and so is it.
             self._stop(Cause.OUT_OF_MEMORY, f"gave outputs of {size_bytes} bytes, for which there is no memory")
             log.warning("No memory for %d bytes of outputs: %s", size_bytes, error)
@@ -304,8 +306,7 @@ class Worker:
         self.restarts[cause] += 1
         delay = self._history.record_end(monotonic())
         assert self._load is not None
-        again = Load(self._load.path, self._load.config, profile=False)
-        self._timer = self._loop.call_later(delay, self._spawn, again)
+        self._timer = self._loop.call_later(delay, self._spawn, self._load)
         log.error("Worker %d %s; it is started again in %.1f s", self.number, how, delay, extra={"cause": cause})
 
     def _settle(self, batch: Batch) -> None:
