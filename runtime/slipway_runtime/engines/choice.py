@@ -109,7 +109,8 @@ def confirm(choice: EngineChoice, config: EngineConfig, situation: Situation, fa
 
 
 def _kind(config: EngineConfig, situation: Situation) -> tuple[EngineKind, str, bool]:
-    size = f"{situation.artifact_bytes / 2**20:.1f} MiB"
+    small = situation.artifact_bytes < SMALL_BYTES
+    size = f"{situation.artifact_bytes / 2**10:.0f} KiB" if small else f"{situation.artifact_bytes / 2**20:.1f} MiB"
     if config.kind is not EngineKind.AUTO:
         return config.kind, f"engine.kind is {config.kind}.", False
     if situation.format is Format.PYTHON:
@@ -118,7 +119,7 @@ def _kind(config: EngineConfig, situation: Situation) -> tuple[EngineKind, str, 
         return EngineKind.WORKER, "one for each GPU.", False
     if (config.workers or 1) > 1:
         return EngineKind.WORKER, f"engine.workers is {config.workers}.", False
-    if situation.artifact_bytes < SMALL_BYTES:
+    if small:
         return EngineKind.IN_PROCESS, f"the artifact has {size}, so a hand-over would cost more than its work.", True
     return EngineKind.WORKER, f"the artifact has {size}, so a hand-over is a small part of its work.", False
 
