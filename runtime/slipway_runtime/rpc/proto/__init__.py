@@ -1,0 +1,1 @@
+"""The protocol's files, and what is generated of them."""

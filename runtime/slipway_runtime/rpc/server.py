@@ -1,0 +1,108 @@
+"""The gRPC server on its port: health from the first moment, predictions once there is a model, until the last call."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import grpc
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha._async import ReflectionServicer
+
+from slipway_runtime.contract import FailureReason, RuntimeConfig, Stage
+from slipway_runtime.failure import StartupError
+from slipway_runtime.rpc.calls import DescribedCalls
+from slipway_runtime.rpc.infer import InferCalls
+from slipway_runtime.rpc.messages import METHODS, POOL, SERVICE
+from slipway_runtime.rpc.service import Backend, Gateway
+from slipway_runtime.rpc.tls import credentials
+
+_PING_MILLISECONDS: Final = 5_000
+"""Clients may ask this often whether the connection lives; more often counts as abuse."""
+_HEALTH: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+_REFLECTION: Final = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
+
+
+class GrpcServer:
+    """Used from the loop's thread."""
+
+    def __init__(self, config: RuntimeConfig, gateway: Gateway) -> None:
+        self._config = config
+        self._gateway = gateway
+        self._server: Any = None
+        self._health = health.HealthServicer()
+        self.port = 0
+        """As bound, once started."""
+
+    async def start(self, host: str, port: int) -> None:
+        """Answers from now on; predictions once `open` was called. Raises `StartupError` when the port is taken."""
+        self._server = grpc.aio.server(options=_options(self._config))
+        self._add_services()
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            if self._config.tls is None:
+                self.port = self._server.add_insecure_port(address)
+            else:
+                self.port = self._server.add_secure_port(address, credentials(self._config.tls))
+        except RuntimeError as error:
+            raise StartupError(
+                Stage.CONFIG,
+                FailureReason.PORT_IN_USE,
+                f"Cannot listen on {address} (--grpc-port): {error}. Choose another port, or end what listens there.",
+            ) from None
+        await self._tell(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._server.start()
+
+    async def open(self, backend: Backend) -> None:
+        """The model is ready."""
+        self._gateway.backend = backend
+        await self._tell(health_pb2.HealthCheckResponse.SERVING)
+
+    async def drain(self) -> None:
+        """Health says no from now on; calls are answered all the same."""
+        await self._health.enter_graceful_shutdown()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Accepts nothing new, answers what is in flight, and cancels what is left after `grace_seconds`."""
+        for end in list(self._gateway.end_streams):
+            end()
+        await self._server.stop(grace_seconds)
+
+    async def _tell(self, status: int) -> None:
+        for service in ("", SERVICE):
+            await self._health.set(service, status)
+
+    def _add_services(self) -> None:
+        infer, described = InferCalls(self._gateway), DescribedCalls(self._gateway)
+        handlers: dict[str, Any] = {
+            method: grpc.unary_unary_rpc_method_handler(described.handler(method)) for method in METHODS
+        }
+        # Bytes in and out: large tensors are read where they lie.
+        handlers["ModelInfer"] = grpc.unary_unary_rpc_method_handler(infer.infer)
+        handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(infer.stream)
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+            ReflectionServicer((SERVICE, _HEALTH, _REFLECTION), _reflection_pool()), self._server
+        )
+
+
+def _options(config: RuntimeConfig) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", config.max_request_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_metadata_size", config.limits.max_header_bytes),
+        ("grpc.so_reuseport", 0),  # a port that is taken must not be shared
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", _PING_MILLISECONDS),
+    ]
+
+
+def _reflection_pool() -> DescriptorPool:
+    pool = DescriptorPool()
+    files = [POOL.FindFileByName(name) for name in ("model_config.proto", "grpc_service.proto")]
+    for file in (*files, health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR):
+        pool.AddSerializedFile(file.serialized_pb)
+    return pool

@@ -1,0 +1,118 @@
+"""The service's calls: each is admitted, recorded and answered, and whatever goes wrong has its status and words."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from slipway_runtime.dispatch.ticket import Dispatch
+from slipway_runtime.http.auth import ApiKeys
+from slipway_runtime.http.budget import ByteBudget
+from slipway_runtime.lifecycle import Lifecycle
+from slipway_runtime.protocol.errors import ApiError
+from slipway_runtime.rpc.call import Headers, check_key, headers_of, new_record
+from slipway_runtime.rpc.codec import GrpcCodec
+from slipway_runtime.rpc.description import Description
+from slipway_runtime.rpc.status import code_of, details_of, metadata_of
+from slipway_runtime.telemetry.record import RequestRecord
+from slipway_runtime.telemetry.telemetry import Telemetry
+
+_LOADING_RETRY_SECONDS: Final = 5
+CLIENT_CLOSED: Final = 499
+"""Not an HTTP status: nobody is left to read one. Source: nginx."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What answers once the model is loaded."""
+
+    codec: GrpcCodec
+    dispatch: Dispatch
+    description: Description
+
+
+@dataclass(eq=False)
+class Gateway:
+    """What every call needs; one for the process. Used from the loop's thread."""
+
+    telemetry: Telemetry
+    lifecycle: Lifecycle
+    keys: ApiKeys | None
+    budget: ByteBudget
+    backend: Backend | None = None
+    """None until the model is ready."""
+
+    end_streams: set[Callable[[], object]] = field(default_factory=set)
+    """One for each open stream: what was read of it is answered, nothing more is read."""
+
+    def ready_backend(self) -> Backend:
+        if self.backend is None:
+            raise ApiError(
+                503,
+                "loading",
+                f"The model is not ready yet ({self.lifecycle.describe_progress()}).",
+                headers={"Retry-After": str(_LOADING_RETRY_SECONDS)},
+            )
+        return self.backend
+
+    def charge(self, size_bytes: int) -> None:
+        """To be given back with `budget.give`."""
+        if not self.budget.take(size_bytes):
+            raise ApiError(
+                429,
+                "bytes_budget",
+                f"Requests in flight hold {self.budget.used_bytes} of {self.budget.limit_bytes} bytes"
+                f" (maxInflightBytes); another {size_bytes} do not fit now.",
+                headers={"Retry-After": "1"},
+            )
+
+    async def answer(
+        self,
+        context: Any,
+        record: RequestRecord,
+        headers: Headers,
+        work: Callable[[], Awaitable[bytes]],
+        *,
+        open_to_all: bool = False,
+    ) -> bytes:
+        """What `work` gives; every error of it as a status. `record` is finished whatever happens."""
+        self.telemetry.begin(record, headers.get("traceparent"))
+        try:
+            if not open_to_all:
+                check_key(self.keys, headers)
+            content = await work()
+            record.status, record.bytes_out = 200, len(content)
+            return content
+        except asyncio.CancelledError:
+            record.status, record.code = CLIENT_CLOSED, "client_closed"
+            raise
+        except Exception as error:  # noqa: BLE001 - translated
+            failure = translate(error, record)
+        finally:
+            self.telemetry.finish(record)
+        return await abort(context, failure, record)
+
+
+def translate(error: Exception, record: RequestRecord) -> ApiError:
+    """The error as clients see it, noted in the record."""
+    if not isinstance(error, ApiError):
+        log.error("A request failed inside the runtime", exc_info=error, extra={"request_id": record.request_id})
+        error = ApiError(500, "internal", f"The runtime failed; its log has the cause under {record.request_id}.")
+    record.status, record.code = error.status, error.code
+    return error
+
+
+async def abort(context: Any, error: ApiError, record: RequestRecord) -> bytes:
+    """Never returns."""
+    content: bytes = await context.abort(code_of(error), details_of(error), metadata_of(error, record.request_id))
+    return content
+
+
+def begin_call(context: Any, path: str) -> tuple[RequestRecord, Headers]:
+    headers = headers_of(context)
+    return new_record(path, headers, context), headers
