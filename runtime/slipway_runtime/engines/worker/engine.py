@@ -11,6 +11,7 @@ from typing import Final
 
 from slipway_runtime.contract import RuntimeConfig, Stage
 from slipway_runtime.engines.choice import EngineChoice
+from slipway_runtime.engines.counts import EngineState
 from slipway_runtime.engines.engine import Execution, Layout, LoadedModel
 from slipway_runtime.engines.worker.batch import Batch, OutputSizes, allocate, make_batch, rows_of
 from slipway_runtime.engines.worker.region import align
@@ -95,6 +96,15 @@ class WorkerEngine:
     @property
     def restarts(self) -> Counter[Cause]:
         return sum((worker.restarts for worker in self.workers), Counter())
+
+    def look(self) -> EngineState:
+        """For metrics; from any thread."""
+        return EngineState(
+            states=tuple(State),
+            causes=tuple(Cause),
+            workers=[worker.look() for worker in self.workers],
+            shared_memory_bytes=self._pool.size_bytes,
+        )
 
     def on_available(self, callback: Callable[[], None]) -> None:
         self._notify = callback

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from slipway_runtime import children
@@ -129,6 +130,15 @@ class WorkerProcess:
         if self._listening:
             self._listening = False
             self._loop.remove_reader(self._channel.fileno())
+
+
+def resident_bytes(pid: int) -> int:
+    """0 when there is no such process any more."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _command(descriptor: int) -> list[str]:

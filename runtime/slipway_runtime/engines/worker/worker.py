@@ -12,12 +12,13 @@ from time import monotonic
 from typing import Final
 
 from slipway_runtime.contract import FailureReason, Stage
+from slipway_runtime.engines.counts import WorkerState
 from slipway_runtime.engines.engine import LoadedModel, WorkerCrashedError, WorkerHungError
 from slipway_runtime.engines.worker.batch import Batch, read_outputs
 from slipway_runtime.engines.worker.exits import count_oom_kills, explain_exit
 from slipway_runtime.engines.worker.facts import decode_model
 from slipway_runtime.engines.worker.faults import decode_fault
-from slipway_runtime.engines.worker.process import WorkerProcess
+from slipway_runtime.engines.worker.process import WorkerProcess, resident_bytes
 from slipway_runtime.engines.worker.region import PlaceError
 from slipway_runtime.engines.worker.restarts import Cause, Restarts
 from slipway_runtime.engines.worker.slabs import Slab, SlabPool
@@ -105,12 +106,25 @@ class Worker:
 
     @property
     def pid(self) -> int | None:
-        return self._process.pid if self._process else None
+        process = self._process
+        return process.pid if process else None
 
     @property
     def failing(self) -> bool:
         """It ends again and again, and cannot run a batch now."""
         return self.state not in (State.IDLE, State.BUSY) and self._history.looping(monotonic())
+
+    def look(self) -> WorkerState:
+        """For metrics; from any thread."""
+        pid = self.pid
+        return WorkerState(
+            self.number,
+            self.state,
+            self.batches,
+            self.compute_seconds,
+            {str(cause): self.restarts[cause] for cause in Cause},
+            resident_bytes(pid) if pid else 0,
+        )
 
     async def start(self, load: Load) -> LoadedModel | None:
         """The first start; raises `StartupError`. Returns what was measured, if it was to be. Later starts do not."""

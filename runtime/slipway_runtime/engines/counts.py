@@ -1,0 +1,103 @@
+"""Metrics of the engine and of its workers, looked up when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from slipway_runtime.engines.choice import EngineChoice
+
+
+@dataclass(frozen=True)
+class WorkerState:
+    number: int
+    state: str
+    batches: int
+    busy_seconds: float
+    """In the model."""
+    restarts: Mapping[str, int]
+    """By cause."""
+    memory_bytes: int
+    """Resident, with what it shares with the gateway."""
+
+
+@dataclass(frozen=True)
+class EngineState:
+    states: Sequence[str] = ()
+    """All that a worker can be in."""
+    causes: Sequence[str] = ()
+    """All that a worker can be restarted for."""
+    workers: Sequence[WorkerState] = ()
+    shared_memory_bytes: int = 0
+
+
+class EngineCounts(Collector):
+    """Empty until `watch` tells which engine there is."""
+
+    def __init__(self) -> None:
+        self._labels: Sequence[str] = ()
+        self._look: Callable[[], EngineState] = EngineState
+
+    def watch(self, choice: EngineChoice, device: str, look: Callable[[], EngineState] = EngineState) -> None:
+        """`look` is called in the admin port's thread."""
+        self._labels = (str(choice.kind), str(choice.workers), str(choice.threads), device)
+        self._look = look
+
+    def collect(self) -> Iterator[Metric]:
+        engine = self._look()
+        info = GaugeMetricFamily(
+            "slipway_runtime_engine_info",
+            "1, with where the model runs in the labels. engine: InProcess or Worker; threads: of each worker.",
+            labels=["engine", "workers", "threads", "device"],
+        )
+        if self._labels:
+            info.add_metric(self._labels, 1)
+        yield info
+        yield GaugeMetricFamily(
+            "slipway_runtime_shared_memory_bytes",
+            "Memory that the gateway shares with workers for batches; part of the container's memory.",
+            engine.shared_memory_bytes,
+        )
+        yield from _worker_metrics(engine)
+
+
+def _worker_metrics(engine: EngineState) -> Iterator[Metric]:
+    states = GaugeMetricFamily(
+        "slipway_runtime_worker_state",
+        "1 for the state that the worker is in, else 0. state: starting, idle, busy, backing_off (it ended and is"
+        " started again after a while), closed.",
+        labels=["worker", "state"],
+    )
+    restarts = CounterMetricFamily(
+        "slipway_runtime_worker_restarts",
+        "Ends of the worker's process that it was started again for. cause: crash, out_of_memory, hang, protocol (it"
+        " sent what cannot be understood), start (it could not load the model again).",
+        labels=["worker", "cause"],
+    )
+    batches = CounterMetricFamily(
+        "slipway_runtime_worker_batches", "Batches that the worker answered.", labels=["worker"]
+    )
+    busy = CounterMetricFamily(
+        "slipway_runtime_worker_busy_seconds",
+        "Time that the worker spent in the model; its rate is the busy ratio.",
+        labels=["worker"],
+    )
+    memory = GaugeMetricFamily(
+        "slipway_runtime_worker_resident_memory_bytes",
+        "Resident memory of the worker's process, 0 while there is none.",
+        labels=["worker"],
+    )
+    for worker in engine.workers:
+        number = str(worker.number)
+        for state in engine.states:
+            states.add_metric([number, state], float(state == worker.state))
+        for cause in engine.causes:
+            restarts.add_metric([number, cause], worker.restarts.get(cause, 0))
+        batches.add_metric([number], worker.batches)
+        busy.add_metric([number], worker.busy_seconds)
+        memory.add_metric([number], worker.memory_bytes)
+    yield from (states, restarts, batches, busy, memory)
