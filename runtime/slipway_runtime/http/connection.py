@@ -16,7 +16,7 @@ import numpy as np
 from slipway_runtime.http.asgi import AsgiReply
 from slipway_runtime.http.chunked import ChunkedBody
 from slipway_runtime.http.exchange import Handler, Request
-from slipway_runtime.http.head import Head, HeadReader, invalid_http
+from slipway_runtime.http.head import Head, HeadReader, check_expectation, invalid_http
 from slipway_runtime.http.line import Line, PendingReply
 from slipway_runtime.http.wire import CONTINUE, choose_request_id, send_error
 from slipway_runtime.protocol.codec import Buffer
@@ -192,6 +192,7 @@ class Connection(asyncio.BufferedProtocol):
         """The head is here; the body begins at `start`. Raises `ApiError` for what is refused before its body."""
         self._head = head
         server = self._server
+        waits = check_expectation(head)
         server.admit(head)
         length = head.length_bytes
         if length is None:
@@ -210,7 +211,7 @@ class Connection(asyncio.BufferedProtocol):
             self._filling[: self._filled_bytes] = memoryview(data)[start:]
             start = len(data)
         self.read_deadline = server.now + server.rules.request_timeout_seconds
-        if head.expects_continue and start == len(data):
+        if waits and start == len(data):
             self._continue_due = True
             self._offer_continue()
         return start

@@ -14,7 +14,7 @@ from slipway_runtime.protocol.errors import ApiError
 MAX_URI_BYTES: Final = 8192
 """What nginx and most other servers take."""
 _END: Final = b"\r\n\r\n"
-_HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")
+_HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*[ \t]*")
 
 
 @dataclass(slots=True, eq=False)
@@ -33,26 +33,43 @@ class Head:
     keep_alive: bool
     length_bytes: int | None
     """Of the body. None: it comes in chunks."""
-    expects_continue: bool
 
 
 def invalid_http(message: str) -> ApiError:
     return ApiError(400, "invalid_http", f"This is not a valid HTTP/1.1 request: {message}")
 
 
+class _Sink:
+    """What llhttp calls. It does not know its parser, so that the two are no cycle for the garbage collector."""
+
+    __slots__ = ("fields", "heads", "url")
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.heads = 0
+
+    def on_url(self, piece: bytes) -> None:
+        self.url += piece
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self.heads += 1
+
+
 class HeadReader:
     """Takes bytes until the head is complete. One reader for one head."""
 
+    __slots__ = ("_limits", "_parser", "_sink", "_size_bytes", "_tail", "head")
+
     def __init__(self, limits: LimitsConfig) -> None:
         self._limits = limits
-        self._parser = httptools.HttpRequestParser(self)
-        self._url = b""
-        self._fields: list[tuple[bytes, bytes]] = []
+        self._sink = _Sink()
+        self._parser = httptools.HttpRequestParser(self._sink)
         self._size_bytes = 0
         self._tail = b""
-        self._refusal: ApiError | None = None
-        self._heads = 0
-        self._keep_alive = False
         self.head: Head | None = None
 
     def feed(self, data: bytes, start: int = 0) -> int | None:
@@ -67,7 +84,7 @@ class HeadReader:
         while found >= 0:
             end = found + len(_END) + offset
             self._parse(data[start:end])
-            if self._heads:
+            if self._sink.heads:
                 self.head = self._understand()
                 return end
             start, found = end, window.find(_END, found + 1)
@@ -75,74 +92,49 @@ class HeadReader:
         self._tail = window[-3:]
         return None
 
-    # What llhttp calls.
-
-    def on_url(self, piece: bytes) -> None:
-        self._url += piece
-        if len(self._url) > MAX_URI_BYTES:
-            self._refuse(414, "uri_too_long", f"The request's target is longer than {MAX_URI_BYTES} bytes.")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields.append((name.lower(), value))
-        if len(self._fields) > self._limits.max_header_count:
-            limit = self._limits.max_header_count
-            self._refuse(431, "headers_too_large", f"The request has more than {limit} headers (maxHeaderCount).")
-
-    def on_headers_complete(self) -> None:
-        self._heads += 1
-        self._keep_alive = bool(self._parser.should_keep_alive())
-
-    def _refuse(self, status: int, code: str, message: str) -> None:
-        # llhttp would hide the error in one of its own, so it is kept and raised afterwards.
-        self._refusal = self._refusal or ApiError(status, code, message)
-
     def _parse(self, piece: bytes) -> None:
-        limit = self._limits.max_header_bytes
-        allowed = limit - self._size_bytes
+        limits, sink = self._limits, self._sink
+        allowed = limits.max_header_bytes - self._size_bytes
         self._size_bytes += len(piece)
         try:
-            self._parser.feed_data(piece[:allowed] if len(piece) > allowed else piece)
+            self._parser.feed_data(piece if len(piece) <= allowed else piece[:allowed])
         except httptools.HttpParserUpgrade:
             # Another protocol is offered, not demanded: the request is answered as the HTTP/1.1 that it is.
             pass
-        except (httptools.HttpParserError, httptools.HttpParserCallbackError) as error:
-            raise self._refusal or invalid_http(f"{error}.") from None
-        if self._refusal:
-            raise self._refusal
-        if self._size_bytes > limit:
-            raise ApiError(
-                431, "headers_too_large", f"The request's headers are larger than {limit} bytes (maxHeaderBytes)."
-            )
+        except httptools.HttpParserError as error:
+            raise invalid_http(f"{error}.") from None
+        if len(sink.url) > MAX_URI_BYTES:
+            raise ApiError(414, "uri_too_long", f"The request's target is longer than {MAX_URI_BYTES} bytes.")
+        if len(sink.fields) > limits.max_header_count:
+            raise _too_large(f"are more than {limits.max_header_count} (maxHeaderCount)")
+        if len(piece) > allowed:
+            raise _too_large(f"are larger than {limits.max_header_bytes} bytes (maxHeaderBytes)")
 
     def _understand(self) -> Head:
-        version = self._parser.get_http_version()
-        if self._heads > 1 or version not in ("1.0", "1.1"):
+        version, fields = self._parser.get_http_version(), self._sink.fields
+        if self._sink.heads > 1 or version not in ("1.0", "1.1"):
             raise invalid_http(f"got the version {version}, expected 1.1 or 1.0.")
-        headers = dict(self._fields)
+        headers = dict(fields)
+        # Most requests repeat no header, and then there is nothing to count.
+        if b"host" not in headers or len(headers) < len(fields):
+            _check_hosts(version, fields)
+        if not _HOST.fullmatch(headers.get(b"host", b"")):
+            raise invalid_http("its Host header names no host.")
         method = self._parser.get_method()
-        self._check_host(version, headers)
         path, query = self._split_target(method)
         return Head(
             method,
             path,
             query,
             headers,
-            self._fields,
+            fields,
             version,
-            self._keep_alive,
+            _keeps_alive(version, headers),
             _body_length(version, headers),
-            _expects_continue(version, headers),
         )
 
-    def _check_host(self, version: str, headers: dict[bytes, bytes]) -> None:
-        hosts = sum(name == b"host" for name, _ in self._fields)
-        if hosts > 1 or (hosts == 0 and version == "1.1"):
-            raise invalid_http(f"it has {hosts} Host headers, expected one.")
-        if hosts and not _HOST.fullmatch(headers[b"host"].strip()):
-            raise invalid_http("its Host header names no host.")
-
     def _split_target(self, method: bytes) -> tuple[bytes, bytes]:
-        target = self._url
+        target = self._sink.url
         if not target.startswith(b"/") and target != b"*":
             if method == b"CONNECT":
                 raise ApiError(
@@ -157,6 +149,24 @@ class HeadReader:
         return path, query
 
 
+def _too_large(how: str) -> ApiError:
+    return ApiError(431, "headers_too_large", f"The request's headers {how}. Send fewer or shorter ones.")
+
+
+def _check_hosts(version: str, fields: list[tuple[bytes, bytes]]) -> None:
+    hosts = sum(name == b"host" for name, _ in fields)
+    if hosts > 1 or (hosts == 0 and version == "1.1"):
+        raise invalid_http(f"it has {hosts} Host headers, expected one.")
+
+
+def _keeps_alive(version: str, headers: dict[bytes, bytes]) -> bool:
+    connection = headers.get(b"connection")
+    if connection is None:
+        return version == "1.1"
+    words = [word.strip() for word in connection.lower().split(b",")]
+    return b"close" not in words and (version == "1.1" or b"keep-alive" in words)
+
+
 def _body_length(version: str, headers: dict[bytes, bytes]) -> int | None:
     """llhttp has refused what contradicts itself; this refuses what it leaves to its caller."""
     coding = headers.get(b"transfer-encoding")
@@ -169,9 +179,10 @@ def _body_length(version: str, headers: dict[bytes, bytes]) -> int | None:
     return None
 
 
-def _expects_continue(version: str, headers: dict[bytes, bytes]) -> bool:
-    expectation = headers.get(b"expect")
-    if expectation is None or version == "1.0":
+def check_expectation(head: Head) -> bool:
+    """Whether the client waits for 100 Continue before it sends the body."""
+    expectation = head.headers.get(b"expect")
+    if expectation is None or head.version == "1.0":
         return False
     if expectation.strip().lower() != b"100-continue":
         raise ApiError(417, "expectation_failed", "The only expectation that can be met is 100-continue.")
