@@ -35,10 +35,12 @@ format: install ## Format and mend what the linter can mend
 generate: install ## Write the CRD, the chart's copies of it and of the RBAC rules, the reference pages and the features
 	@$(PYTHON) -m slipway_operator.tools.generate
 	@$(PYTHON) -m slipway.reference > docs/reference/cli.md
+	@$(PYTHON) -m slipway_runtime.rpc.proto.generate
 	@$(PYTHON) -m tests.featurepage
 
 verify: install ## Fail when a generated file is stale
 	@$(PYTHON) -m slipway_operator.tools.generate --check
+	@$(PYTHON) -m slipway_runtime.rpc.proto.generate --check
 	@$(PYTHON) -m tests.featurepage --check
 
 build: install ## Build the operator and runtime images with docker, podman or buildah

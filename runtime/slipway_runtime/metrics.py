@@ -6,8 +6,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from slipway_runtime.contract import SLAConfig
+from slipway_runtime.dispatch.counts import DispatchCounts
 from slipway_runtime.lifecycle import Lifecycle
+from slipway_runtime.telemetry.cgroup import CgroupCollector
 from slipway_runtime.telemetry.counts import RequestCounts
+from slipway_runtime.telemetry.gpu import GpuCollector
 
 
 class Metrics:
@@ -21,6 +24,10 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self.request_counts = RequestCounts(sla or SLAConfig())
         self.registry.register(self.request_counts)
+        self.dispatch_counts = DispatchCounts()
+        self.registry.register(self.dispatch_counts)
+        self.registry.register(CgroupCollector())
+        self.registry.register(GpuCollector())
         self._declare_model()
         ready = Gauge(
             "slipway_runtime_ready", "1 while the runtime answers predictions, else 0.", registry=self.registry
