@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Final
 
 from slipway_runtime.contract import Format
 
-SUPPORTED: Final = "TorchScript"
+SUPPORTED: Final = "TorchScript; Python where spec.artifact.format says so"
 
 _PROBE_BYTES: Final = 512
 
@@ -29,13 +30,20 @@ _SAFETENSORS_HEADER_LIMIT_BYTES: Final = 100_000_000
 _EXPORT: Final = "Load the model in Python and save it again: slipway.torchscript.save(module, path, inputs={...})."
 
 
+_PYTHON: Final = (
+    "Python code, which is run only when it is asked for",
+    "Set spec.artifact.format to Python (--format Python) if you trust it.",
+)
+_CODE: Final = re.compile(rb"^(async )?def predict\(|^class Handler\b|^(import|from) \w+", re.MULTILINE)
+
+
 class UnsupportedFormatError(ValueError):
     """The message names what was recognised, what is supported and the way out."""
 
 
 def detect_format(path: Path) -> Format:
     if path.is_dir():
-        raise _unsupported("a directory", "Name one file.")
+        raise _unsupported(*(_PYTHON if (path / "handler.py").is_file() else ("a directory", "Name one file.")))
     with path.open("rb") as file:
         head = file.read(_PROBE_BYTES)
     if not head:
@@ -74,6 +82,7 @@ def _detect_in_archive(path: Path) -> Format:
             "Build the module in Python, load the weights into it and save it: slipway.torchscript.save(module, path,"
             " inputs={...}).",
         ),
+        (lambda: "handler.py" in inner or "handler.py" in names, *_PYTHON),
         (lambda: "MAR-INF/MANIFEST.json" in names, "a TorchServe archive (.mar)", _EXPORT),
         (lambda: "model.weights.h5" in names, "a Keras model (.keras)", _EXPORT),
         (lambda: bool(names) and all(name.endswith(".npy") for name in names), "a set of numpy arrays", _EXPORT),
@@ -106,6 +115,7 @@ def _recognise(head: bytes) -> tuple[str, str]:
             "a safetensors file: weights without the code that uses them",
             _EXPORT,
         ),
+        (_CODE.search(head) is not None, *_PYTHON),
         (head[4:8] == b"TFL3", "a TensorFlow Lite model", _EXPORT),
         (
             head[0] == 0x80 and head[1:2] <= b"\x05",

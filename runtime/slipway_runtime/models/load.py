@@ -39,6 +39,8 @@ def load_model(
 
 
 def _detect(path: Path, expected: Format) -> Format:
+    if expected is Format.PYTHON:
+        return expected  # code runs because it was asked for by name, not because a file looks like it
     try:
         found = detect_format(path)
     except UnsupportedFormatError as error:
@@ -58,6 +60,11 @@ def _load(
     found: Format, path: Path, samples: Sequence[WarmupSample], tuning: TuningConfig | None, variant: str | None
 ) -> Model:
     # Imported here because torch takes seconds, during which the probes already answer.
+    if found is Format.PYTHON:
+        from slipway_runtime.models.handler.load import load_handler
+
+        return load_handler(path, samples)
+
     from slipway_runtime.models.torchscript import load_torchscript
 
     if tuning is None or not tuning.enabled:

@@ -20,6 +20,8 @@ class PredictionError(Exception):
 
     status: int = 500
     code: str = "model_error"
+    detail: str | None = None
+    """What the model's author needs and a client must not read."""
 
 
 class OutputError(PredictionError):
@@ -46,8 +48,13 @@ class RowError:
     """Why one row of a batch has no answer. The words are for the client."""
 
     status: int
+    """An HTTP status from 400 to 599."""
     code: str
     message: str
+
+    def __post_init__(self) -> None:
+        if not 400 <= self.status <= 599:
+            raise TypeError(f"status: got {self.status}, expected an HTTP status from 400 to 599.")
 
 
 class RowsFailedError(PredictionError):

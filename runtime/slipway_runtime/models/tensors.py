@@ -84,11 +84,3 @@ def _to_array(name: str, tensor: torch.Tensor, out: Array | None) -> Array:
     if array.dtype != _BITS and datatype_of(array) is None:
         raise OutputError(f"Output {name!r} is {array.dtype}, which the protocol cannot carry.")
     return array
-
-
-def separate(outputs: dict[str, Array], inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Outputs that are views of an input become copies: the input's memory is borrowed and soon another's."""
-    for name, array in outputs.items():
-        if any(np.may_share_memory(array, borrowed) for borrowed in inputs.values()):
-            outputs[name] = array.copy()
-    return outputs

@@ -16,6 +16,7 @@ from typing import Any, Final
 import torch
 
 from slipway_runtime.contract import Datatype, Format, WarmupSample
+from slipway_runtime.models.borrowing import Borrower, separate
 from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.model import DeviceMemoryError, PredictionError
 from slipway_runtime.models.signature import Signature, SignatureError, signature_from_samples
@@ -26,7 +27,7 @@ from slipway_runtime.models.signaturefile import (
     SignatureMissingError,
     parse_signature,
 )
-from slipway_runtime.models.tensors import separate, to_arrays, to_tensor
+from slipway_runtime.models.tensors import to_arrays, to_tensor
 from slipway_runtime.models.threads import usable_cpus
 
 _ESSENCE_LIMIT: Final = 600
@@ -61,8 +62,7 @@ class TorchScriptModel:
         self.output_datatypes: Mapping[str, Datatype] = MappingProxyType({})
         self.keywords = _bind(module, signature)
         self._call = call or module
-        self._writes_inputs: bool | None = None
-        """Whether forward changes its inputs in place; unknown until it ran once."""
+        self._borrower = Borrower()
 
     def predict(
         self,
@@ -70,8 +70,7 @@ class TorchScriptModel:
         out: Mapping[str, Array] | None = None,
         limit_seconds: float | None = None,
     ) -> dict[str, Array]:
-        # Borrowed memory is given to forward as it is only after a run on copies left those as they were.
-        own = inputs if self._writes_inputs is False else {name: array.copy() for name, array in inputs.items()}
+        own = self._borrower.take(inputs)
         tensors = self.bind(own)
         try:
             with torch.inference_mode():
@@ -80,8 +79,7 @@ class TorchScriptModel:
         except (_jit.Error, RuntimeError, ValueError, TypeError, IndexError, MemoryError) as error:
             kind = DeviceMemoryError if is_out_of_memory(error) else PredictionError
             raise kind(essence(error)) from error
-        if self._writes_inputs is None:
-            self._writes_inputs = any(own[name].tobytes() != array.tobytes() for name, array in inputs.items())
+        self._borrower.look(own, inputs)
         self.output_datatypes = datatypes
         return separate(arrays, own)
 

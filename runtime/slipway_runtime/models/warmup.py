@@ -125,9 +125,10 @@ def _predict(model: Model, signature: Signature, shapes: Shapes) -> Described:
         outputs = model.predict(inputs)
     except PredictionError as error:
         shown = ", ".join(f"{spec.name} {spec.datatype} {list(shapes[spec.name])}" for spec in signature.inputs)
+        said = error.detail or error
         if error.status < 500:
-            raise _RefusalError(f"The model refused generated values ({shown}): {error}") from error
-        raise WarmUpError(f"The model failed on generated values ({shown}): {error}") from error
+            raise _RefusalError(f"The model refused generated values ({shown}): {said}") from error
+        raise WarmUpError(f"The model failed on generated values ({shown}): {said}") from error
     if not outputs:
         raise WarmUpError("The model gave no output.")
     return {name: _describe(name, array, model.output_datatypes.get(name)) for name, array in outputs.items()}

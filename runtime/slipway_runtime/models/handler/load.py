@@ -1,0 +1,106 @@
+"""Loads a handler: opens its artifact, runs its module and its setup, learns what it takes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from slipway_runtime.contract import WarmupSample
+from slipway_runtime.models.handler.context import Context, read_params
+from slipway_runtime.models.handler.faults import describe, is_out_of_memory
+from slipway_runtime.models.handler.hooks import Caller, Hooks, find_hooks, import_handler
+from slipway_runtime.models.handler.model import HandlerModel
+from slipway_runtime.models.handler.unpack import HANDLER_FILE, Code, open_code
+from slipway_runtime.models.signature import Signature, SignatureError, signature_from_samples
+from slipway_runtime.models.signaturefile import (
+    SIGNATURE_FILE,
+    ModelLoadError,
+    ModelMemoryError,
+    SignatureMissingError,
+    check_signature_file,
+    parse_signature,
+)
+
+T = TypeVar("T")
+
+_EXAMPLE: Final = (
+    '{"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],'
+    ' "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 2]}]}'
+)
+
+log = logging.getLogger(__name__)
+
+
+def load_handler(path: Path, samples: Sequence[WarmupSample]) -> HandlerModel:
+    """Runs in the thread that will predict. Raises `ModelLoadError`, `SignatureMissingError` or `ModelMemoryError`."""
+    try:
+        code = open_code(path)
+    except OSError as error:
+        raise ModelLoadError(f"The handler's archive cannot be unpacked: {error.strerror}.") from error
+    caller = Caller()
+    try:
+        return _start(code, caller, samples)
+    except BaseException:
+        caller.close()
+        code.remove()
+        raise
+
+
+def _start(code: Code, caller: Caller, samples: Sequence[WarmupSample]) -> HandlerModel:
+    module = _run("importing it", lambda: import_handler(code), code)
+    hooks = _run("making its Handler", lambda: find_hooks(module), code)
+    context = Context(_device(), code.folder, read_params())
+    setup, told = hooks.setup, hooks.signature
+    if setup is not None:
+        _run("setup", lambda: caller.call(setup, context), code)
+    said = _run("signature", lambda: caller.call(told), code) if told is not None else None
+    signature, own_samples = _read_signature(said, code, samples, hooks)
+    log.info("Loaded the handler with %s", ", ".join(name for name in vars(hooks) if getattr(hooks, name)))
+    return HandlerModel(hooks, caller, context, code, signature, own_samples)
+
+
+def _run(what: str, work: Callable[[], T], code: Code) -> T:
+    """The handler's own words and line; the traceback goes into the log."""
+    try:
+        return work()
+    except ModelLoadError:
+        raise
+    except (Exception, SystemExit) as error:
+        said = describe(error, code)
+        if is_out_of_memory(error):
+            raise ModelMemoryError(f"{what} of the handler: {said}") from error
+        log.error("The handler does not start", exc_info=error)
+        raise ModelLoadError(f"The handler failed at {what}: {said}") from error
+
+
+def _device() -> str:
+    """Asked of torch only when the handler imported it."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return "cuda" if visible not in ("", "-1") and any(Path("/dev").glob("nvidia[0-9]*")) else "cpu"
+
+
+def _read_signature(
+    said: Any, code: Code, samples: Sequence[WarmupSample], hooks: Hooks
+) -> tuple[Signature, Sequence[WarmupSample]]:
+    if hooks.signature is not None:
+        return check_signature_file(said, f"signature() of {HANDLER_FILE}")
+    beside = code.folder / SIGNATURE_FILE
+    if code.importable and beside.is_file():
+        return parse_signature(beside.read_bytes(), f"{SIGNATURE_FILE} beside {HANDLER_FILE}")
+    if samples:
+        try:
+            return signature_from_samples(samples), ()
+        except SignatureError as error:
+            raise ModelLoadError(str(error)) from None
+    raise SignatureMissingError(
+        f"Nothing says which inputs the handler takes. Either add a function signature() that returns {_EXAMPLE} with"
+        f" the real names, or put that into {SIGNATURE_FILE} beside {HANDLER_FILE}, or describe one request in"
+        " spec.runtime.warmup.samples (warmupSamples in the runtime's configuration)."
+    )
