@@ -27,6 +27,9 @@ class Lifecycle:
         self.artifact_bytes: int | None = None
         """None until the store has told the size."""
 
+        self.lost: str | None = None
+        """Why nothing can be predicted any more, and is not expected to come back by itself."""
+
     def enter(self, stage: Stage) -> None:
         self.stage = stage
 
@@ -41,7 +44,7 @@ class Lifecycle:
 
     @property
     def ready(self) -> bool:
-        return self.phase is Phase.READY
+        return self.phase is Phase.READY and self.lost is None
 
     @property
     def draining(self) -> bool:

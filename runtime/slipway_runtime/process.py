@@ -10,19 +10,26 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from slipway_runtime.contract import FailureReason, RuntimeConfig
-from slipway_runtime.failure import StartupError
+from slipway_runtime.contract import FailureReason, RuntimeConfig, Stage
+from slipway_runtime.dispatch import answers
+from slipway_runtime.engines.engine import Engine
+from slipway_runtime.failure import StartupError, write_termination_message
 from slipway_runtime.http.auth import ApiKeys
 from slipway_runtime.http.server import HttpServer, Rules
 from slipway_runtime.lifecycle import Lifecycle
+from slipway_runtime.logs import current_format
 from slipway_runtime.metrics import Metrics
 from slipway_runtime.serving.gate import Gate
-from slipway_runtime.serving.modelthread import ModelThread
 from slipway_runtime.startup import Started, start_model
+from slipway_runtime.telemetry.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from slipway_runtime.serving.opening import Opened
 
 _CLOSE_SECONDS: Final = 1
+_WATCH_SECONDS: Final = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -71,29 +78,42 @@ class Server:
 
 async def run(server: Server) -> None:
     """Returns when drained; raises `StartupError` when it never came to serve."""
-    stop = StopSignals(asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    stop = StopSignals(loop)
     config = server.config
     gate = Gate(config, server.lifecycle, server.metrics)
+    telemetry = Telemetry(config, server.metrics, log_format=current_format(), call_later=loop.call_later)
     keys = ApiKeys(Path(config.auth.api_keys_path)) if config.auth else None
     http = HttpServer(gate, Rules.of(config), keys=keys, screen=gate.screen, observe=gate.refused)
-    thread = ModelThread()
     serving = asyncio.create_task(http.serve(server.listening))
+    opened: Opened | None = None
     try:
-        started = await _until_stopped(asyncio.create_task(_load(server, thread)), stop)
+        started = await _until_stopped(asyncio.create_task(_load(server)), stop)
         if started is None:
             return
-        _open_gate(gate, server, started, thread)
+        # Imported late: FastAPI takes part of a second that the probes need not wait for.
+        from slipway_runtime.serving.opening import open_routes
+
+        opened = open_routes(config, server.lifecycle, server.metrics, telemetry, started)
+        http.routes = opened.routes
+        gate.open(opened.app)
+        _tell_ready(server, started)
         await stop.wait(Haste.DRAIN)
         await _drain(server, http, serving, stop)
     finally:
+        if opened is not None:
+            opened.dispatcher.abandon(answers.draining)
         http.cut()
         # Bounded, because an open connection can keep the listener from closing.
         await asyncio.wait({serving}, timeout=_CLOSE_SECONDS)
+        if opened is not None:
+            await opened.engine.close()
+        telemetry.close()
 
 
-async def _load(server: Server, thread: ModelThread) -> Started:
+async def _load(server: Server) -> Started:
     try:
-        return await thread.submit(lambda: start_model(server.config, server.lifecycle, server.metrics)).wait()
+        return await start_model(server.config, server.lifecycle, server.metrics)
     except StartupError:
         raise
     except Exception as error:
@@ -113,21 +133,26 @@ async def _until_stopped(loading: asyncio.Task[Started], stop: StopSignals) -> S
     return None
 
 
-def _open_gate(gate: Gate, server: Server, started: Started, thread: ModelThread) -> None:
-    # Imported late: FastAPI takes part of a second that the probes need not wait for.
-    from slipway_runtime.serving.app import build_app
-    from slipway_runtime.serving.inference import Inference, Served
-
-    config = server.config
-    served = Served(
-        config.name, started.model, started.signature, config.request_timeout_seconds, config.max_request_bytes
-    )
-    gate.open(build_app(Inference(served, thread, server.metrics), server.lifecycle))
+def _tell_ready(server: Server, started: Started) -> None:
     server.lifecycle.become_ready()
+    _watch(started.engine, server.lifecycle)
     host, port = server.listening.getsockname()[:2]
     log.info(
-        "Ready: %s serves %s", f"http://{host}:{port}", config.name, extra={"inputs": started.signature.describe()}
+        "Ready: %s serves %s",
+        f"http://{host}:{port}",
+        server.config.name,
+        extra={"inputs": started.facts.signature.describe()},
     )
+
+
+def _watch(engine: Engine, lifecycle: Lifecycle) -> None:
+    """Liveness fails when the engine is lost, so that the kubelet restarts the container."""
+    lost = None if engine.alive else engine.failure or "Nothing is left that could run the model."
+    if lost is not None and lifecycle.lost is None:
+        log.error("%s Liveness fails from now on", lost)
+        write_termination_message(StartupError(Stage.SERVE, FailureReason.WORKER_CRASHED, lost))
+    lifecycle.lost = lost
+    asyncio.get_running_loop().call_later(_WATCH_SECONDS, _watch, engine, lifecycle)
 
 
 async def _drain(server: Server, http: HttpServer, serving: asyncio.Task[None], stop: StopSignals) -> None:

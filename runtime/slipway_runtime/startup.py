@@ -1,25 +1,28 @@
-"""From the configuration to a warm model: fetch, verify, load, warm up, each timed. Runs in the model thread."""
+"""From the configuration to a model that runs: fetch, verify, choose where, load, warm up, each timed."""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from slipway_runtime.artifact.fetch import Fetched, check_digest, fetch_artifact
 from slipway_runtime.artifact.source import ArtifactError
-from slipway_runtime.contract import CACHE_DIRECTORY, FailureReason, RuntimeConfig, Stage
+from slipway_runtime.contract import CACHE_DIRECTORY, EngineKind, FailureReason, RuntimeConfig, Stage
+from slipway_runtime.engines.choice import EngineChoice, Situation, choose_engine, confirm
+from slipway_runtime.engines.engine import Engine, LoadedModel
+from slipway_runtime.engines.inprocess import InProcessEngine
+from slipway_runtime.engines.loading import load_and_profile
+from slipway_runtime.engines.modelthread import ModelThread
+from slipway_runtime.engines.situation import look_around
+from slipway_runtime.engines.worker.engine import WorkerEngine
 from slipway_runtime.failure import StartupError
 from slipway_runtime.lifecycle import Lifecycle
 from slipway_runtime.metrics import Metrics
-from slipway_runtime.models.load import load_model, warm_up_model
-from slipway_runtime.models.model import Model
-from slipway_runtime.models.signature import Signature
 from slipway_runtime.redact import redact_uri
 
 CACHE_VARIABLE: Final = "SLIPWAY_CACHE_DIR"
@@ -31,23 +34,71 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Started:
-    model: Model
-    signature: Signature
-    digest: str
+    engine: Engine
+    facts: LoadedModel
 
 
-def start_model(config: RuntimeConfig, lifecycle: Lifecycle, metrics: Metrics) -> Started:
+class Stages:
+    """Tells how far the start has come, and how long each stage took. Any thread may enter one."""
+
+    def __init__(self, lifecycle: Lifecycle, metrics: Metrics) -> None:
+        self._lifecycle = lifecycle
+        self._metrics = metrics
+        self._stage: Stage | None = None
+        self._begun = 0.0
+
+    def enter(self, stage: Stage) -> None:
+        """The one before is over. Entering a stage again, as a trial elsewhere does, counts from anew."""
+        self.finish()
+        self._lifecycle.enter(stage)
+        self._stage, self._begun = stage, time.monotonic()
+
+    def finish(self) -> None:
+        if self._stage is None:
+            return
+        seconds = time.monotonic() - self._begun
+        self._metrics.load_seconds.labels(_STAGE_LABELS[self._stage]).set(seconds)
+        log.info("%s took %.2f s", self._stage, seconds)
+        self._stage = None
+
+
+async def start_model(config: RuntimeConfig, lifecycle: Lifecycle, metrics: Metrics) -> Started:
     """Raises `StartupError`."""
-    with _stage(Stage.FETCH, lifecycle, metrics):
-        fetched = _fetch(config, lifecycle, metrics)
-    with _stage(Stage.VERIFY, lifecycle, metrics):
-        _verify(config, fetched)
-    with _stage(Stage.LOAD, lifecycle, metrics):
-        model = load_model(fetched.path, config.artifact.format, config.warmup_samples)
-    with _stage(Stage.WARM_UP, lifecycle, metrics):
-        signature = warm_up_model(model, config.warmup_samples)
-    metrics.model_info.labels(config.name, model.format, fetched.digest, model.device).set(1)
-    return Started(model, signature, fetched.digest)
+    stages = Stages(lifecycle, metrics)
+    thread = ModelThread()
+    stages.enter(Stage.FETCH)
+    fetched = await thread.call(lambda: _fetch(config, lifecycle, metrics))
+    stages.enter(Stage.VERIFY)
+    await thread.call(lambda: _verify(config, fetched))
+    situation = await thread.call(lambda: look_around(fetched.path, config.artifact.format))
+    choice = choose_engine(config.engine, situation)
+    engine, facts, choice = await _open(fetched.path, config, situation, choice, thread, stages.enter)
+    stages.finish()
+    log.info(choice.describe())
+    metrics.model_info.labels(config.name, facts.format, fetched.digest, facts.device).set(1)
+    return Started(engine, replace(facts, properties={**facts.properties, **choice.properties}))
+
+
+async def _open(
+    path: Path,
+    config: RuntimeConfig,
+    situation: Situation,
+    choice: EngineChoice,
+    thread: ModelThread,
+    enter: Callable[[Stage], None],
+) -> tuple[Engine, LoadedModel, EngineChoice]:
+    if choice.kind is EngineKind.IN_PROCESS:
+        # Read by torch when it is imported, which nobody has done yet.
+        os.environ.update(choice.variables(0))
+        loaded = await thread.call(lambda: load_and_profile(path, config, enter))
+        choice = confirm(choice, config.engine, situation, loaded.facts)
+        if choice.kind is EngineKind.IN_PROCESS:
+            return InProcessEngine(loaded, thread), loaded.facts, choice
+        log.info("The model is loaded again in a worker: %s", choice.reason)
+        await thread.call(loaded.model.close)
+        del loaded
+    engine, facts = await WorkerEngine.open(path, config, choice, enter)
+    return engine, facts, choice
 
 
 def _fetch(config: RuntimeConfig, lifecycle: Lifecycle, metrics: Metrics) -> Fetched:
@@ -76,13 +127,3 @@ def _verify(config: RuntimeConfig, fetched: Fetched) -> None:
         "The artifact is here",
         extra={"digest": fetched.digest, "bytes": fetched.size_bytes, "received_bytes": fetched.received_bytes},
     )
-
-
-@contextmanager
-def _stage(stage: Stage, lifecycle: Lifecycle, metrics: Metrics) -> Iterator[None]:
-    lifecycle.enter(stage)
-    begun = time.monotonic()
-    yield
-    seconds = time.monotonic() - begun
-    metrics.load_seconds.labels(_STAGE_LABELS[stage]).set(seconds)
-    log.info("%s took %.2f s", stage, seconds)

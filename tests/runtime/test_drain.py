@@ -138,5 +138,9 @@ def test_answers_504_in_time_while_the_model_computes(
             assert probes.get("/livez").status_code == 200
             assert time.monotonic() - begun < PATIENCE_SECONDS, "probes do not wait for predictions"
         assert (asked.result().status_code, asked.result().json()["code"]) == (504, "deadline_running")
-        assert (behind.result().status_code, behind.result().json()["code"]) == (504, "deadline_in_queue")
+        # The model is held to be hanging by then, and may be back or not.
+        assert (behind.result().status_code, behind.result().json()["code"]) in (
+            (504, "deadline_in_queue"),
+            (503, "worker_restarted"),
+        )
         assert asked.result().json()["retryable"] is True

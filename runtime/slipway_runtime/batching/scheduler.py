@@ -159,6 +159,13 @@ class Scheduler:
         lane = self._lanes.get(bucket)
         return max(rows, lane.profile.padded_size(rows)) if lane is not None else rows
 
+    def predicted_wait_seconds(self, now: float) -> float:
+        """How long one row that came now, into the bucket that was measured, would wait for its batch."""
+        lane = self._reference
+        entry = self._entry(Request(None), now)
+        whole = finish_seconds(entry, lane, self._outlook(lane, entry, now), self.policy)
+        return max(0.0, whole - lane.profile.median_seconds(1))
+
     def queued(self) -> list[Hashable]:
         """Ids of the requests that wait, the oldest first."""
         return list(self._entries)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from slipway_runtime.dispatch.ticket import Ticket
 from slipway_runtime.engines.engine import LoadedModel
+from slipway_runtime.models.datatypes import Array
 
 
 def shares_batches(facts: LoadedModel) -> bool:
@@ -29,9 +32,18 @@ class Buckets:
     def assign(self, ticket: Ticket) -> None:
         inputs = ticket.inputs
         ticket.rows = inputs[self._first].shape[0] if self._shared else 1
+        if not ticket.rows:
+            ticket.inputs = inputs = {name: _one_row(array) for name, array in inputs.items()}
+            ticket.rows, ticket.empty = 1, True
         if not self._varies:
             ticket.bucket, ticket.row_elements = self._bucket, self._row_elements
             return
         bucket = tuple(inputs[name].shape[self._skipped :] for name in self._names)
         ticket.bucket = bucket
         ticket.row_elements = float(max(1, sum(map(math.prod, bucket))))
+
+
+def _one_row(array: Array) -> Array:
+    """Of zeros, as every index range has them."""
+    shape = (1, *array.shape[1:])
+    return np.full(shape, b"", object) if array.dtype == object else np.zeros(shape, array.dtype)

@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from slipway_runtime.batching.work import Batch, Reason
+from slipway_runtime.dispatch.ticket import Ticket
 from slipway_runtime.telemetry.histogram import SECONDS_EDGES, Histogram
 
 _ROWS_EDGES = tuple(float(2**power) for power in range(11))
@@ -79,6 +80,13 @@ class DispatchCounts(Collector):
         self._seconds = Histogram(SECONDS_EDGES)
         self._ratio = Histogram(_RATIO_EDGES)
         self._padding_rows = 0
+        self.answered = 0
+        """Requests with outputs; the next three are theirs."""
+        self.answered_rows = 0
+        self.queue_seconds = 0.0
+        self.compute_seconds = 0.0
+        self.batches: dict[int, tuple[int, float]] = {}
+        """Rows of a batch to the batches of that size that ended well, and their seconds together."""
 
     def began(self, batch: Batch, close: Close, limit: int) -> None:
         self._closes[close] += 1
@@ -89,8 +97,16 @@ class DispatchCounts(Collector):
     def ended(self, batch: Batch, now: float) -> None:
         """Only those that ended well."""
         seconds = now - batch.started_at
+        count, total = self.batches.get(batch.rows, (0, 0.0))
+        self.batches[batch.rows] = count + 1, total + seconds
         self._seconds.observe(seconds)
         self._ratio.observe(seconds / batch.predicted_seconds if batch.predicted_seconds else 1.0)
+
+    def answer(self, ticket: Ticket) -> None:
+        self.answered += 1
+        self.answered_rows += ticket.rows
+        self.queue_seconds += ticket.started_at - ticket.offered_at
+        self.compute_seconds += ticket.compute_seconds
 
     def collect(self) -> Iterator[Metric]:
         yield _histogram("slipway_runtime_batch_rows", "Rows of a batch, without padding.", self._rows)

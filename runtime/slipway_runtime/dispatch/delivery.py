@@ -73,7 +73,7 @@ class Delivery:
 
     def _give(self, ticket: Ticket, part: Slice, outputs: Arrays) -> None:
         if part.stop - part.start == ticket.rows:
-            ticket.outputs = outputs
+            ticket.outputs = {name: array[:0] for name, array in outputs.items()} if ticket.empty else outputs
             self._answer(ticket)
             return
         try:

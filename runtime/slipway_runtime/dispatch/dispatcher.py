@@ -177,6 +177,8 @@ class Dispatcher:
         if error is not None:
             ticket.error = error
             self.scheduler.cancel(ticket)  # of a split request some rows may wait still
+        else:
+            self._counts.answer(ticket)
         try:
             ticket.done(ticket)
         except Exception:

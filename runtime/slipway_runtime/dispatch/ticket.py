@@ -40,6 +40,8 @@ class Ticket:
     bucket: Hashable = None
     row_elements: float = 1.0
     deadline_at: float = 0.0
+    empty: bool = False
+    """It came with no rows, which no batch can have: it is computed with one, of which nothing is answered."""
     joined: Any = None
     """What is there of an answer that comes in several batches."""
 

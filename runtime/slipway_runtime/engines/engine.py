@@ -85,6 +85,10 @@ class Engine(Protocol):
     def alive(self) -> bool:
         """False when nothing can run and nothing is expected to come back: liveness fails."""
 
+    @property
+    def failure(self) -> str | None:
+        """Why it is not alive, in words."""
+
     def on_available(self, callback: Callable[[], None]) -> None:
         """`callback` is called in the loop's thread whenever a slot came back by other means than `done`."""
 

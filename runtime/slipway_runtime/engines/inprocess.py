@@ -64,6 +64,10 @@ class InProcessEngine:
     def alive(self) -> bool:
         return not (self._hung or self._closed)
 
+    @property
+    def failure(self) -> str | None:
+        return "The model hangs in the runtime's process, where nothing can end it." if self._hung else None
+
     def on_available(self, callback: Callable[[], None]) -> None:
         self._on_available = callback
 

@@ -16,6 +16,7 @@ from slipway_runtime.batching.sizes import WarmUpPlan
 from slipway_runtime.contract import BatchingMode, FailureReason, RuntimeConfig, Stage
 from slipway_runtime.engines.engine import LoadedModel
 from slipway_runtime.engines.memory import MemoryWatch
+from slipway_runtime.engines.steadiness import is_steady
 from slipway_runtime.failure import StartupError
 from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.load import load_model, warm_up_model
@@ -31,6 +32,8 @@ _SIZE_SECONDS: Final = 1.0
 _BUDGET_SECONDS: Final = 10.0
 _PATIENCE: Final = 0.25
 """Share of the request timeout that one batch may take where there is no latency target."""
+_ODD_SIZE: Final = 3
+"""Rows of a batch that no other dimension is likely to be equal to by its nature."""
 _SEED: Final = 20240301
 
 log = logging.getLogger(__name__)
@@ -58,7 +61,8 @@ def load_and_profile(path: Path, config: RuntimeConfig, enter: Callable[[Stage],
     signature = warm_up_model(model, config.warmup_samples)
     shapes = plan_requests(signature, config.warmup_samples or model.warmup_samples)[0]
     rows = {spec.name: shapes[spec.name][1:] if signature.batched else shapes[spec.name] for spec in signature.inputs}
-    plan = make_plan(signature, config)
+    row_wise = signature.batched and _is_row_wise(model, signature, rows)
+    plan = make_plan(config) if row_wise else WarmUpPlan(1, budget_seconds=_BUDGET_SECONDS)
     measure(plan, model.predict, lambda size: _inputs(signature, rows, size))
     log.info(
         "Measured the model",
@@ -75,14 +79,16 @@ def load_and_profile(path: Path, config: RuntimeConfig, enter: Callable[[Stage],
         row_elements=float(max(1, sum(math.prod(shape) for shape in rows.values()))),
         bucket=tuple(tuple(rows[spec.name]) for spec in signature.inputs),
         max_batch_size=plan.max_batch_size,
+        row_wise=row_wise,
+        steady=is_steady(path, model.format),
         properties=dict(model.properties),
     )
     return Loaded(model, facts)
 
 
-def make_plan(signature: Signature, config: RuntimeConfig) -> WarmUpPlan:
+def make_plan(config: RuntimeConfig) -> WarmUpPlan:
     batching = config.batching
-    if not signature.batched or batching.mode is BatchingMode.DISABLED:
+    if batching.mode is BatchingMode.DISABLED:
         return WarmUpPlan(1, budget_seconds=_BUDGET_SECONDS)
     targets = [config.sla.p95_milliseconds, config.sla.p99_milliseconds]
     given = [milliseconds / 1000 for milliseconds in targets if milliseconds is not None]
@@ -112,6 +118,20 @@ def measure(plan: WarmUpPlan, predict: Predict, make_inputs: MakeInputs) -> None
             break
         memory.ran(size)
         plan.record(size, runs)
+
+
+def _is_row_wise(model: Model, signature: Signature, rows: Mapping[str, Sequence[int]]) -> bool:
+    """Whether each row has its answer. Else, as for a model that sums over the batch, requests cannot share one."""
+    try:
+        outputs = model.predict(_inputs(signature, rows, _ODD_SIZE))
+    except (PredictionError, MemoryError) as error:
+        log.warning("A batch of %d failed, so every request runs alone: %s", _ODD_SIZE, error)
+        return False
+    shapes = {name: array.shape for name, array in outputs.items()}
+    if all(shape and shape[0] == _ODD_SIZE for shape in shapes.values()):
+        return True
+    log.warning("The outputs of %d rows are %s, not row by row, so every request runs alone", _ODD_SIZE, shapes)
+    return False
 
 
 def _failed(size: int, error: Exception) -> StartupError:

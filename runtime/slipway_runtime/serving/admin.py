@@ -39,7 +39,7 @@ class AdminApp:
         answers: dict[str, Callable[[], Answer]] = {
             STARTUP_PATH: lambda: self._probe("started", lifecycle.started),
             READY_PATH: lambda: self._probe("ready", lifecycle.ready),
-            LIVE_PATH: lambda: self._probe("live", True),
+            LIVE_PATH: lambda: self._probe("live", lifecycle.lost is None),
             METRICS_PATH: lambda: (200, self._metrics.render(), self._metrics.content_type),
         }
         answer = answers.get(path)
@@ -53,6 +53,8 @@ class AdminApp:
 
     def _probe(self, name: str, holds: bool) -> Answer:
         content = {name: holds, "phase": self._lifecycle.phase, "stage": self._lifecycle.describe_progress()}
+        if self._lifecycle.lost:
+            content["reason"] = self._lifecycle.lost
         return 200 if holds else 503, render(content), "application/json"
 
 

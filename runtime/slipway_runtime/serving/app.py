@@ -10,13 +10,9 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 
-from slipway_runtime.contract import ArtifactConfig, RuntimeConfig
-from slipway_runtime.engines.engine import LoadedModel
-from slipway_runtime.lifecycle import Lifecycle
 from slipway_runtime.protocol.errors import ApiError
 from slipway_runtime.serving.about import READ, Served, add_about, check_model
 from slipway_runtime.serving.exchange import error_response, exchange_of, json_response
-from slipway_runtime.serving.inference import Inference
 from slipway_runtime.serving.openapi import build_openapi
 from slipway_runtime.version import runtime_version
 
@@ -36,14 +32,6 @@ _STREAMS: Final = tuple(
     for path in (_MODELS, f"{_MODELS}/versions/{{version}}")
     for verb in ("generate", "generate_stream", "infer_stream")
 )
-
-
-def build_app(inference: Inference, lifecycle: Lifecycle) -> FastAPI:
-    """For predictions that are answered by `inference`."""
-    known = inference.served
-    loaded = LoadedModel(known.model.format, known.model.device, known.signature, {})
-    config = RuntimeConfig(name=known.name, artifact=ArtifactConfig(uri=""))
-    return build_application(Served(config, loaded, lifecycle, inference), inference.answer)
 
 
 def build_application(served: Served, predict: Predict | None = None) -> FastAPI:

@@ -23,6 +23,8 @@ class Exchange:
     reason: str = "ok"
     """The error's code, or ok."""
     status: int = 0
+    recorded: bool = False
+    """By whoever answered it, so that it is not counted again."""
     started_seconds: float = field(default_factory=time.perf_counter)
 
 

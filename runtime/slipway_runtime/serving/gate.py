@@ -104,6 +104,8 @@ class Gate:
         scope["path"] = prefix + (rest or "/")
 
     def _count(self, exchange: Exchange) -> None:
+        if exchange.recorded:
+            return
         if not exchange.status:
             # The client left, or the end was hurried and had its word.
             exchange.reason, exchange.status = "client_closed", _CLIENT_CLOSED

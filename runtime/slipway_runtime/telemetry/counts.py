@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from time import time
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -12,6 +13,7 @@ from slipway_runtime.contract import SLAConfig
 from slipway_runtime.telemetry.histogram import BYTES_EDGES, SECONDS_EDGES, Histogram, with_edges
 from slipway_runtime.telemetry.record import RequestRecord
 
+_OK = 200
 STAGES = ("read", "decode", "queue", "compute", "encode")
 
 
@@ -26,6 +28,40 @@ class _Sizes:
         self.sent = Histogram(BYTES_EDGES)
 
 
+class Predictions:
+    """All protocols together, as clients' statistics ask for them."""
+
+    __slots__ = (
+        "answered",
+        "answered_seconds",
+        "decode_seconds",
+        "encode_seconds",
+        "failed",
+        "failed_seconds",
+        "last_at",
+    )
+
+    def __init__(self) -> None:
+        self.answered = 0
+        """With status 200; their seconds count from the last byte, and those of decode and encode are theirs."""
+        self.failed = 0
+        self.answered_seconds = self.failed_seconds = self.decode_seconds = self.encode_seconds = 0.0
+        self.last_at = 0.0
+        """Unix time; 0 before the first."""
+
+    def count(self, record: RequestRecord) -> None:
+        seconds = record.total_seconds - record.read_seconds
+        self.last_at = time()
+        if record.status == _OK:
+            self.answered += 1
+            self.answered_seconds += seconds
+            self.decode_seconds += record.decode_seconds
+            self.encode_seconds += record.encode_seconds
+        else:
+            self.failed += 1
+            self.failed_seconds += seconds
+
+
 class RequestCounts(Collector):
     """Written by the loop's thread, read by the admin port's. Label values never come from a request's content."""
 
@@ -38,6 +74,7 @@ class RequestCounts(Collector):
         self._met = dict.fromkeys(self._targets, 0)
         self._missed = dict.fromkeys(self._targets, 0)
         self.in_flight = 0
+        self.predictions = Predictions()
 
     def count(self, record: RequestRecord) -> None:
         key = (record.protocol, record.status, record.code)
@@ -52,6 +89,7 @@ class RequestCounts(Collector):
         sizes.seconds.observe(record.total_seconds)
         sizes.received.observe(record.bytes_in)
         sizes.sent.observe(record.bytes_out)
+        self.predictions.count(record)
         self._count_stages(record)
         if self._targets and _is_offered(record.status):
             seconds = record.total_seconds - record.read_seconds

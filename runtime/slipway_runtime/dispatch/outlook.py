@@ -1,0 +1,57 @@
+"""The scheduler's state for metrics: read in the loop's thread, asked for from the admin port's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable
+from concurrent.futures import Future
+from contextlib import suppress
+from time import perf_counter
+from typing import Final
+
+from slipway_runtime.batching.scheduler import Scheduler
+from slipway_runtime.dispatch.counts import Outlook
+
+_PATIENCE_SECONDS: Final = 0.5
+"""Of a loop that is busy for longer, what was true last is told."""
+
+
+class OutlookReader:
+    """To be made in the loop's thread and called from another."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._loop = asyncio.get_running_loop()
+        self._known = look(scheduler, perf_counter())
+
+    def __call__(self) -> Outlook:
+        done: Future[Outlook] = Future()
+        with suppress(TimeoutError, RuntimeError):  # RuntimeError: the loop has ended
+            self._loop.call_soon_threadsafe(lambda: done.set_result(look(self._scheduler, perf_counter())))
+            self._known = done.result(_PATIENCE_SECONDS)
+        return self._known
+
+
+def look(scheduler: Scheduler, now: float) -> Outlook:
+    reference = scheduler.reference
+    profile, capacity = reference.profile, reference.capacity
+    powers = {2**power for power in range(profile.max_batch_size.bit_length())}
+    sizes = sorted(powers | {capacity.batch_limit, profile.max_batch_size})
+    return Outlook(
+        queued_requests=scheduler.queued_requests,
+        queued_rows=scheduler.queued_rows,
+        predicted_wait_seconds=scheduler.predicted_wait_seconds(now),
+        sustainable_rows_per_second=capacity.sustainable_rows_per_second,
+        target_feasible=capacity.feasible,
+        tail_factor=profile.tail_factor,
+        margin=profile.margin,
+        drifts=profile.drifts,
+        batch_limits={_name(bucket): lane.capacity.batch_limit for bucket, lane in scheduler.lanes.items()},
+        batch_seconds={size: (profile.median_seconds(size), profile.planned_seconds(size)) for size in sizes},
+    )
+
+
+def _name(bucket: Hashable) -> str:
+    """Such as `3x224x224` or, with several inputs, `128,128`."""
+    shapes = bucket if isinstance(bucket, tuple) else ()
+    return ",".join("x".join(map(str, shape)) or "1" for shape in shapes)

@@ -1,0 +1,65 @@
+"""From a loaded model to the routes that answer for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from fastapi import FastAPI
+
+from slipway_runtime.batching.policy import make_policy
+from slipway_runtime.batching.scheduler import Scheduler
+from slipway_runtime.contract import RuntimeConfig
+from slipway_runtime.dispatch.dispatcher import Dispatcher
+from slipway_runtime.dispatch.outlook import OutlookReader
+from slipway_runtime.engines.engine import Engine, LoadedModel
+from slipway_runtime.http.exchange import Handler
+from slipway_runtime.lifecycle import Lifecycle
+from slipway_runtime.metrics import Metrics
+from slipway_runtime.protocol.routes import codecs_for
+from slipway_runtime.serving.about import Served
+from slipway_runtime.serving.app import build_application
+from slipway_runtime.serving.asgi import OddPaths
+from slipway_runtime.serving.endpoint import Desk, InferEndpoint
+from slipway_runtime.serving.statistics import CountedStatistics
+from slipway_runtime.startup import Started
+from slipway_runtime.telemetry.telemetry import Telemetry
+
+
+@dataclass(frozen=True)
+class Opened:
+    engine: Engine
+    dispatcher: Dispatcher
+    routes: Mapping[bytes, Handler]
+    """By whole paths as they are sent, with and without the prefix."""
+    app: FastAPI
+    """Everything else."""
+
+
+def open_routes(
+    config: RuntimeConfig, lifecycle: Lifecycle, metrics: Metrics, telemetry: Telemetry, started: Started
+) -> Opened:
+    """In the event loop's thread."""
+    facts = started.facts
+    dispatcher = make_dispatcher(config, metrics, started.engine, facts)
+    limit = config.limits.max_decompressed_bytes or config.max_request_bytes
+    desk = Desk(config.name, dispatcher, telemetry, limit)
+    codecs = codecs_for(config.name, facts.signature, max_json_depth=config.limits.max_json_depth)
+    endpoints = {codec: InferEndpoint(codec, desk) for codec in codecs.values()}
+    plain = {path: endpoints[codec] for path, codec in codecs.items()}
+    prefixed = {config.root_path.encode() + path: endpoint for path, endpoint in plain.items()}
+    statistics = CountedStatistics(metrics.dispatch_counts, metrics.request_counts)
+    odd = OddPaths(lambda path: plain.get(unquote_to_bytes(path)))
+    app = build_application(Served(config, facts, lifecycle, statistics), odd.answer)
+    return Opened(started.engine, dispatcher, {**plain, **prefixed}, app)
+
+
+def make_dispatcher(config: RuntimeConfig, metrics: Metrics, engine: Engine, facts: LoadedModel) -> Dispatcher:
+    policy = make_policy(
+        config.batching, config.sla, config.request_timeout_seconds, facts.max_batch_size, executors=engine.slots
+    )
+    scheduler = Scheduler(policy, facts.points, facts.bucket, facts.row_elements)
+    counts = metrics.dispatch_counts
+    counts.outlook = OutlookReader(scheduler)
+    return Dispatcher(engine, facts, scheduler, counts)
