@@ -8,7 +8,8 @@ from typing import Final
 from slipway_runtime.protocol.errors import ApiError
 
 JSON: Final = b"application/json"
-_JSON_NAMES: Final = frozenset({JSON, b"application/octet-stream", b"application/x-www-form-urlencoded", b""})
+OCTET_STREAM: Final = b"application/octet-stream"
+_JSON_NAMES: Final = frozenset({JSON, OCTET_STREAM, b"application/x-www-form-urlencoded", b""})
 """Octet-stream: tritonclient's habit for JSON. Form: what curl -d sends when it is told nothing."""
 
 
@@ -18,11 +19,16 @@ def media_type(value: bytes | None) -> bytes:
 
 
 def check_json(content_type: bytes | None) -> None:
+    """Raises 415 for a body that is said to be something else."""
     if content_type is None or content_type == JSON:
         return
     name = media_type(content_type)
-    if name not in _JSON_NAMES and not name.endswith(b"+json"):
+    if name not in _JSON_NAMES and not is_json(name):
         raise unsupported(name, "application/json")
+
+
+def is_json(name: bytes) -> bool:
+    return name == JSON or name.endswith(b"+json")
 
 
 def unsupported(name: bytes, expected: str) -> ApiError:

@@ -96,8 +96,7 @@ def encode_raw(datatype: Datatype, array: Array) -> Buffer:
 
 
 def decode_whole_body(signature: Signature, body: Buffer) -> dict[str, Array]:
-    """A body that is nothing but the one input's bytes; the sizes that the signature leaves open follow from their
-    number. For BYTES the body is one element."""
+    """A body that is nothing but the one input's bytes."""
     if len(signature.inputs) != 1:
         raise bad_request(
             "missing_input",
@@ -105,18 +104,23 @@ def decode_whole_body(signature: Signature, body: Buffer) -> dict[str, Array]:
             " name.",
         )
     spec = signature.inputs[0]
-    if spec.datatype is Datatype.BYTES:
-        shape = [1 if size == -1 else size for size in spec.shape]
-        if math.prod(shape) != 1:
-            raise bad_request(
-                "shape_mismatch",
-                f"Input {spec.name!r} takes {list(spec.shape)} elements, a raw body is one.",
-                input=spec.name,
-            )
-        elements = np.empty(1, BYTES_ARRAY)
-        elements[0] = bytes(body)
-        return {spec.name: elements.reshape(tuple(shape))}
-    return {spec.name: decode_raw(spec, _open_sizes(spec, memoryview(body).nbytes, signature.batched), body)}
+    return {spec.name: decode_one_item(spec, body, signature.batched)}
+
+
+def decode_one_item(spec: TensorSpec, body: Buffer, batched: bool) -> Array:
+    """The sizes that the spec leaves open follow from the number of bytes. For BYTES the body is one element."""
+    if spec.datatype is not Datatype.BYTES:
+        return decode_raw(spec, _open_sizes(spec, memoryview(body).nbytes, batched), body)
+    shape = [1 if size == -1 else size for size in spec.shape]
+    if math.prod(shape) != 1:
+        raise bad_request(
+            "shape_mismatch",
+            f"Input {spec.name!r} takes {list(spec.shape)} elements, a raw body is one.",
+            input=spec.name,
+        )
+    elements = np.empty(1, BYTES_ARRAY)
+    elements[0] = bytes(body)
+    return elements.reshape(tuple(shape))
 
 
 def _open_sizes(spec: TensorSpec, size_bytes: int, batched: bool) -> list[int]:

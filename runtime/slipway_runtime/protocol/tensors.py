@@ -159,7 +159,7 @@ def to_json_values(spec: TensorSpec, array: Array) -> Array:
     texts = np.empty(array.shape, BYTES_ARRAY)
     for position, value in np.ndenumerate(array):
         try:
-            texts[position] = value.decode()
+            texts[position] = value.decode() if isinstance(value, bytes) else value
         except UnicodeDecodeError:
             raise ApiError(
                 406,

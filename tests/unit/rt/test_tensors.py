@@ -17,9 +17,10 @@ from slipway_runtime.contract import Datatype, TensorSpec
 from slipway_runtime.models import bfloat16
 from slipway_runtime.models.datatypes import NUMPY, Array
 from slipway_runtime.models.signature import Signature
-from slipway_runtime.protocol import friendly, jsontext
-from slipway_runtime.protocol.codec import Decoded
+from slipway_runtime.protocol import jsontext
 from slipway_runtime.protocol.errors import ApiError
+from slipway_runtime.protocol.nestedjson import NestedWriter
+from slipway_runtime.protocol.predict.nested import decode_inputs
 from slipway_runtime.protocol.tensors import decode_tensor, dump_array, has_null, to_json_values
 from slipway_runtime.protocol.v2.request import decode_content
 
@@ -166,10 +167,10 @@ def test_any_v2_request_is_decoded_or_refused(content: dict[str, Any]) -> None:
 
 @SOME
 @given(JSON | st.fixed_dictionaries({"inputs": JSON}) | st.fixed_dictionaries({"instances": JSON}))
-def test_any_friendly_request_is_decoded_or_refused(content: object) -> None:
-    inputs = outcome(lambda: friendly.decode_inputs(content, SIGNATURE))
+def test_any_nested_request_is_decoded_or_refused(content: object) -> None:
+    inputs = outcome(lambda: decode_inputs(content, SIGNATURE))
     if isinstance(inputs, ApiError):
-        assert inputs.status == 422
+        assert inputs.status == 400
         jsontext.render(inputs.body(request_id="r", model="m"))
     else:
         assert set(inputs) == {"x", "n"}
@@ -177,10 +178,10 @@ def test_any_friendly_request_is_decoded_or_refused(content: object) -> None:
 
 @SOME
 @given(arrays.arrays(np.float32, SHAPES.filter(lambda shape: math.prod(shape) > 0)))
-def test_a_friendly_answer_has_the_shape_of_its_array(array: np.ndarray) -> None:
+def test_a_nested_answer_has_the_shape_of_its_array(array: Array) -> None:
     signature = Signature((), (TensorSpec(name="y", datatype=Datatype.FP32, shape=list(array.shape)),))
-    text = friendly.encode_answer("m", Decoded({}, ("y",)), {"y": array}, signature)
-    assert np.asarray(json.loads(text)["outputs"]["y"], dtype=np.float64).shape == array.shape
+    text, _ = NestedWriter(signature).by_name(["y"], {"y": array})
+    assert np.asarray(json.loads(text)["y"], dtype=np.float64).shape == array.shape
 
 
 @pytest.mark.parametrize("datatype", [d for d in NUMPY if NUMPY[d].kind in "iu" and d is not Datatype.BF16])

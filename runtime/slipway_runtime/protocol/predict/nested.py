@@ -1,4 +1,4 @@
-"""`/predict`: nested lists by name, without element types and shapes to write down.
+"""Inputs as nested lists by name, without element types and shapes to write down.
 
 {"inputs": {"image": [[…]], "mask": [[…]]}}     every input by name, batch first
 {"inputs": [[…]]}  or  [[…]]                    the same for a model with one input
@@ -11,36 +11,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from slipway_runtime.contract import TensorSpec
 from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.signature import Signature
-from slipway_runtime.protocol.codec import Decoded
-from slipway_runtime.protocol.errors import ApiError, bad_request
+from slipway_runtime.protocol.errors import bad_request
 from slipway_runtime.protocol.jsontext import kind_of
 from slipway_runtime.protocol.tensors import (
     check_batch,
     check_complete,
     check_shape,
     decode_tensor,
-    dump_array,
     find_input,
-    has_null,
-    to_json_values,
 )
 
 
 def decode_inputs(content: object, signature: Signature) -> dict[str, Array]:
-    """Answers 422 for everything that is JSON and does not fit the model."""
-    try:
-        arrays = {
-            name: _decode(find_input(signature, name), data) for name, data in _by_name(content, signature).items()
-        }
-        check_complete(signature, arrays)
-        check_batch(signature, arrays)
-    except ApiError as error:
-        raise ApiError(422, error.code, error.message, details=error.details) from None
+    """Raises `ApiError` 400 for what does not fit the model."""
+    arrays = {
+        name: decode_lists(find_input(signature, name), data) for name, data in _by_name(content, signature).items()
+    }
+    check_complete(signature, arrays)
+    check_batch(signature, arrays)
     return arrays
 
 
@@ -88,7 +79,8 @@ def _only_input(value: object, signature: Signature, what: str) -> Mapping[str, 
     return {signature.inputs[0].name: value}
 
 
-def _decode(spec: TensorSpec, data: object) -> Array:
+def decode_lists(spec: TensorSpec, data: object) -> Array:
+    """One input, its shape found from the lists."""
     shape = _shape_of(data, len(spec.shape))
     check_shape(spec, shape)
     return decode_tensor(spec, shape, data)
@@ -108,18 +100,3 @@ def _shape_of(data: object, rank: int) -> list[int]:
 def _forms(signature: Signature) -> str:
     names = ", ".join(f'"{spec.name}": […]' for spec in signature.inputs)
     return f'Expected {{"inputs": {{{names}}}}}.'
-
-
-def encode_answer(name: str, decoded: Decoded, outputs: Mapping[str, Array], signature: Signature) -> bytes:
-    """Nested lists; what is not finite becomes null and its output is named in `nonFinite`."""
-    specs = {spec.name: spec for spec in signature.outputs}
-    parts = []
-    non_finite = []
-    for output in decoded.outputs:
-        values = to_json_values(specs[output], outputs[output])
-        data = dump_array(values)
-        parts.append(orjson.dumps(output) + b":" + data)
-        if has_null(values, data):
-            non_finite.append(output)
-    mark = b',"nonFinite":' + orjson.dumps(non_finite) if non_finite else b""
-    return b'{"model":%s,"outputs":{%s}%s}' % (orjson.dumps(name), b",".join(parts), mark)
