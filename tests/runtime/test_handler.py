@@ -365,6 +365,40 @@ def test_a_deadline_that_has_passed_cancels(load: Load) -> None:
     assert model.predict({"x": ROWS}, limit_seconds=-1)["y"].tolist() == [1, 1, 1]
 
 
+EXAMPLE = """
+    def signature():
+        return {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [-1]},
+                           {"name": "window", "datatype": "FP32", "shape": [-1, 2]}]}
+
+    def example():
+        return %s
+
+    def predict(batch, ctx):
+        if not all(batch["text"]):
+            raise ValueError("empty")
+        return {"length": [len(text) for text in batch["text"]]}
+"""
+
+
+def test_an_example_takes_the_place_of_made_up_values(load: Load) -> None:
+    model = load(EXAMPLE % "{'text': 'hello', 'window': [0, 1]}", signature=False)
+    assert model.example is not None
+    assert model.example["text"].tolist() == [b"hello"]
+    assert [(spec.name, spec.shape) for spec in warm_up_model(model, []).outputs] == [("length", [-1])]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("5", "expected a dict with ['text', 'window']"),
+        ("{'text': 'a', 'window': [0, 1, 2]}", "window with the shape [3]; the handler takes window FP32 [-1, 2]"),
+        ("{'text': 1, 'window': [0, 1]}", "'text' is INT64, its signature says BYTES"),
+    ],
+)
+def test_an_example_that_does_not_fit_is_named(load: Load, answer: str, expected: str) -> None:
+    assert expected in failure(load, EXAMPLE % answer, signature=False).message
+
+
 PREDICT = "def predict(batch, ctx): ...\n"
 LOAD_FAILED = FailureReason.MODEL_LOAD_FAILED
 

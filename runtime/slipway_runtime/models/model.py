@@ -93,6 +93,11 @@ class Model(Protocol):
         """Requests that the artifact itself proposes for its warm-up."""
 
     @property
+    def example(self) -> Mapping[str, Array] | None:
+        """One request with values that the model proposes for its warm-up: one row where it is batched. None: values
+        are generated."""
+
+    @property
     def properties(self) -> Mapping[str, str]:
         """For people: how the model is run and why so. See `LoadedModel.properties`."""
 

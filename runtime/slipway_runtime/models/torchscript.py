@@ -43,6 +43,7 @@ class TorchScriptModel:
     """A loaded archive. Used from one thread at a time."""
 
     format = Format.TORCH_SCRIPT
+    example = None
 
     def __init__(
         self,

@@ -119,8 +119,7 @@ def _smallest(spec: TensorSpec) -> list[int]:
 
 
 def _predict(model: Model, signature: Signature, shapes: Shapes) -> Described:
-    generator = np.random.default_rng(_SEED)
-    inputs = {spec.name: generate(spec.datatype, shapes[spec.name], generator) for spec in signature.inputs}
+    inputs = make_inputs(model, signature, shapes)
     try:
         outputs = model.predict(inputs)
     except PredictionError as error:
@@ -139,6 +138,17 @@ def _describe(name: str, array: Array, told: Datatype | None) -> TensorSpec:
     if datatype is None:
         raise WarmUpError(f"Output {name!r} is {array.dtype}, which the protocol cannot carry.")
     return TensorSpec(name=name, datatype=datatype, shape=list(array.shape))
+
+
+def make_inputs(model: Model, signature: Signature, shapes: Shapes) -> dict[str, Array]:
+    """A request of these shapes: the model's own example as often as it takes, or generated values."""
+    example = model.example
+    if example is not None:
+        if not signature.batched:
+            return dict(example)
+        return {name: np.repeat(row, shapes[name][0], axis=0) for name, row in example.items()}
+    generator = np.random.default_rng(_SEED)
+    return {spec.name: generate(spec.datatype, shapes[spec.name], generator) for spec in signature.inputs}
 
 
 def generate(datatype: Datatype, shape: Sequence[int], generator: np.random.Generator) -> Array:

@@ -27,6 +27,7 @@ _ARGUMENTS: Final = {
     "health": (),
     "teardown": (),
     "signature": (),
+    "example": (),
 }
 """What each hook is called with. One that takes fewer arguments gets the first ones."""
 
@@ -44,6 +45,7 @@ class Hooks:
     health: Hook | None = None
     teardown: Hook | None = None
     signature: Hook | None = None
+    example: Hook | None = None
 
 
 def import_handler(code: Code) -> ModuleType:

@@ -5,17 +5,28 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import numpy as np
+
 from slipway_runtime.contract import WarmupSample
+from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.handler.context import Context, read_params
 from slipway_runtime.models.handler.faults import describe, is_out_of_memory
 from slipway_runtime.models.handler.hooks import Caller, Hooks, find_hooks, import_handler
 from slipway_runtime.models.handler.model import HandlerModel
+from slipway_runtime.models.handler.rows import coerce
 from slipway_runtime.models.handler.unpack import HANDLER_FILE, Code, open_code
-from slipway_runtime.models.signature import Signature, SignatureError, signature_from_samples
+from slipway_runtime.models.model import OutputError
+from slipway_runtime.models.signature import (
+    Signature,
+    SignatureError,
+    describe_tensor,
+    fits,
+    signature_from_samples,
+)
 from slipway_runtime.models.signaturefile import (
     SIGNATURE_FILE,
     ModelLoadError,
@@ -59,8 +70,11 @@ def _start(code: Code, caller: Caller, samples: Sequence[WarmupSample]) -> Handl
         _run("setup", lambda: caller.call(setup, context), code)
     said = _run("signature", lambda: caller.call(told), code) if told is not None else None
     signature, own_samples = _read_signature(said, code, samples, hooks)
+    example = _run("example", lambda: _read_example(hooks, caller, signature), code)
+    if example is not None:
+        own_samples = [_describe(signature, example)]
     log.info("Loaded the handler with %s", ", ".join(name for name in vars(hooks) if getattr(hooks, name)))
-    return HandlerModel(hooks, caller, context, code, signature, own_samples)
+    return HandlerModel(hooks, caller, context, code, signature, own_samples, example)
 
 
 def _run(what: str, work: Callable[[], T], code: Code) -> T:
@@ -84,6 +98,35 @@ def _device() -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return "cuda" if visible not in ("", "-1") and any(Path("/dev").glob("nvidia[0-9]*")) else "cpu"
+
+
+def _read_example(hooks: Hooks, caller: Caller, signature: Signature) -> dict[str, Array] | None:
+    """As one request: a single row where the handler is batched."""
+    if hooks.example is None:
+        return None
+    item = caller.call(hooks.example)
+    wanted = [spec.name for spec in signature.inputs]
+    if not isinstance(item, dict) or set(item) != set(wanted):
+        raise ModelLoadError(f"example() of {HANDLER_FILE} gave {item!r:.200}, expected a dict with {wanted}.")
+    example = {}
+    for spec in signature.inputs:
+        try:
+            array, _ = coerce(spec.name, item[spec.name], spec.datatype)
+        except OutputError as error:
+            raise ModelLoadError(f"example() of {HANDLER_FILE}: {error}") from None
+        example[spec.name] = array[np.newaxis] if signature.batched else array
+        if not fits(spec, example[spec.name].shape):
+            raise ModelLoadError(
+                f"example() of {HANDLER_FILE} gave {spec.name} with the shape {list(array.shape)}; the handler takes"
+                f" {describe_tensor(spec)}{', one row of it' if signature.batched else ''}."
+            )
+    return example
+
+
+def _describe(signature: Signature, example: Mapping[str, Array]) -> WarmupSample:
+    return WarmupSample(
+        inputs=[spec.model_copy(update={"shape": list(example[spec.name].shape)}) for spec in signature.inputs]
+    )
 
 
 def _read_signature(

@@ -49,10 +49,12 @@ class HandlerModel:
         code: Code,
         signature: Signature,
         samples: Sequence[WarmupSample],
+        example: Mapping[str, Array] | None,
     ) -> None:
         self.signature = signature
         self.device = context.device
         self.warmup_samples = tuple(samples)
+        self.example = example
         self.properties: Mapping[str, str] = MappingProxyType({})
         self.output_datatypes: Mapping[str, Datatype] = MappingProxyType({})
         self._hooks = hooks

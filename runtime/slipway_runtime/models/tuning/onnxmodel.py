@@ -24,6 +24,7 @@ class OnnxModel:
     """Used from one thread at a time."""
 
     format = Format.TORCH_SCRIPT
+    example = None
 
     def __init__(self, session: Any, signature: Signature, device: str, samples: Sequence[WarmupSample]) -> None:
         """The session's inputs are named by `input_name`, its outputs as the model's."""

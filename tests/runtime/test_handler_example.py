@@ -1,0 +1,66 @@
+"""The handler in examples/ does what its page says, from the archive that its page makes."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from slipway.torchscript import save
+from slipway_runtime.contract import Format
+from slipway_runtime.models.load import load_model, warm_up_model
+from slipway_runtime.models.model import Model, RowError, RowsFailedError
+
+pytestmark = [
+    pytest.mark.runtime,
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore:.torch.jit.*deprecated:FutureWarning"),
+]
+
+HANDLER: Final = Path(__file__).parents[2] / "examples/pictures/handler.py"
+
+
+class Brightness(torch.nn.Module):
+    """In the place of trained weights: the digit is the brightness in tenths, the more extreme the more probable."""
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        label = (image.mean(dim=[1, 2, 3]) * 9).round().clamp(0, 9).to(torch.int64)
+        probabilities = torch.nn.functional.one_hot(label, 10) * ((label - 4.5).abs() / 4.5).unsqueeze(1)
+        return label, probabilities.to(torch.float32)
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Model]:
+    save(Brightness(), tmp_path / "model.pt", inputs={"image": torch.zeros(1, 1, 8, 8)}, outputs=["label", "p"])
+    with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as archive:
+        archive.write(HANDLER, "handler.py")
+        archive.write(tmp_path / "model.pt", "model.pt")
+    monkeypatch.setenv("SLIPWAY_PARAM_LEAST_PROBABILITY", "0.5")
+    model = load_model(tmp_path / "pictures.zip", Format.PYTHON, [])
+    yield model
+    model.close()
+
+
+def picture(level: int, kind: str, size: int = 30) -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (size, size), (level, level, level)).save(content, kind)
+    return content.getvalue()
+
+
+def test_pictures_become_digits_and_what_is_none_is_refused_alone(model: Model) -> None:
+    assert warm_up_model(model, []) == model.signature
+    pictures = [picture(255, "PNG"), picture(0, "JPEG", 200), b"no picture", picture(128, "PNG"), b""]
+    with pytest.raises(RowsFailedError) as raised:
+        model.predict({"picture": np.array(pictures, np.object_)})
+    refusal = RowError(400, "handler_rejected", "picture: the bytes are no picture. Expected a PNG or a JPEG.")
+    assert raised.value.rows[2] == raised.value.rows[4] == refusal
+    assert (raised.value.rows[3].status, raised.value.rows[3].code) == (422, "no_digit")
+    assert raised.value.outputs["digit"][:2].tolist() == [9, 0]
+    np.testing.assert_allclose(raised.value.outputs["probability"][:2], [1, 1])
