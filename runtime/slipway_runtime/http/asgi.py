@@ -65,6 +65,8 @@ class AsgiReply(PendingReply):
     def forget(self) -> None:
         super().forget()
         self._disconnected.set()
+        if self._task is not None:
+            self._task.cancel()
 
     async def _run(self) -> None:
         assert self._request is not None

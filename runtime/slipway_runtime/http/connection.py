@@ -32,6 +32,9 @@ _MAX_PIPELINED: Final = 16
 _REMEMBERED_HEAD_BYTES: Final = 2048
 _WRITE_BUFFER_BYTES: Final = 256 * 1024
 _LINGER_SECONDS: Final = 5.0
+"""How long a refused client that is still sending may pause before the connection is closed."""
+_LINGER_TLS_SECONDS: Final = 1.0
+"""TLS cannot end one side alone, so there the client is only given time to read the answer."""
 _NEVER: Final = float("inf")
 _TCP_CLOSE: Final = 7
 """State of a socket whose peer has reset it. Source: linux/net/tcp_states.h."""
@@ -72,6 +75,7 @@ class Connection(asyncio.BufferedProtocol):
         """More than the request at hand was received already."""
         self._discarding = False
         """Nothing more is answered, so what comes in means nothing."""
+        self._lingering = False
         self._ended = False
         """The client sends nothing more."""
         self._continue_due = False
@@ -144,6 +148,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _receive(self, data: bytes) -> None:
         start, end = 0, len(data)
+        if self._lingering:
+            self.read_deadline = self._server.now + _LINGER_SECONDS
         if self._turned_away is not None and not self._discarding:
             self._refuse(self._turned_away)
         self._receiving = True
@@ -341,13 +347,14 @@ class Connection(asyncio.BufferedProtocol):
         self._discarding = True
         self._line.abandon()
         if linger and not self._ended:
+            self.read_deadline = now + _LINGER_TLS_SECONDS
             if self._transport.can_write_eof():
+                self._lingering = True
                 self._transport.write_eof()
-            self.read_deadline = now + _LINGER_SECONDS
-            self.write_deadline = now + rules.request_timeout_seconds
+                self.read_deadline = now + _LINGER_SECONDS
         else:
             self._transport.close()
-            self.write_deadline = now + rules.request_timeout_seconds
+        self.write_deadline = now + rules.request_timeout_seconds
 
     # Time.
 

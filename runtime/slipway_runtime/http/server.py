@@ -6,10 +6,10 @@ import asyncio
 import logging
 import random
 import socket
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from pathlib import Path
 from time import time
 from types import MappingProxyType
 from typing import Final
@@ -23,6 +23,7 @@ from slipway_runtime.http.counts import HttpCounts
 from slipway_runtime.http.exchange import Handler
 from slipway_runtime.http.head import Head
 from slipway_runtime.http.line import PendingReply
+from slipway_runtime.http.tls import Certificate
 from slipway_runtime.http.wire import send_error
 from slipway_runtime.protocol.errors import ApiError
 from slipway_runtime.telemetry.record import RequestRecord
@@ -76,16 +77,16 @@ class HttpServer:
         keys: ApiKeys | None = None,
         screen: Callable[[Head], ApiError | None] = lambda head: None,
         observe: Callable[[RequestRecord], None] = lambda record: None,
-        budget: ByteBudget | None = None,
-        tls: ssl.SSLContext | None = None,
+        counts: HttpCounts | None = None,
+        tls: Certificate | None = None,
     ) -> None:
         """`app` answers what no route does. `screen` may refuse a request once its head is known. `observe` is
         told of every request that was refused before anyone else saw it."""
         self.app = app
         self.rules = rules or Rules()
-        limit = self.rules.limits.max_inflight_bytes or memory_limit_bytes() // _DEFAULT_SHARE
-        self.budget = budget or ByteBudget(limit)
-        self.counts = HttpCounts()
+        self.budget = ByteBudget(self.rules.limits.max_inflight_bytes or memory_limit_bytes() // _DEFAULT_SHARE)
+        self.counts = counts or HttpCounts()
+        self.counts.budget = self.budget
         self.routes: Mapping[bytes, Handler] = MappingProxyType({})
         """Path to whoever answers POST there. The whole mapping is replaced when the model is ready."""
         self.draining = False
@@ -97,8 +98,6 @@ class HttpServer:
         self.now = 0.0
         """The loop's time at the last tick."""
         self.date_line = b""
-        self.lag_seconds = 0.0
-        """How late the last tick was."""
         self.address: tuple[str, int] | None = None
         self.scheme = "http" if tls is None else "https"
         self._keys = keys
@@ -108,6 +107,26 @@ class HttpServer:
         self._finishing = asyncio.Event()
         self._cutting = asyncio.Event()
         self._empty = asyncio.Event()
+
+    @classmethod
+    def of(
+        cls,
+        config: RuntimeConfig,
+        app: App,
+        screen: Callable[[Head], ApiError | None],
+        observe: Callable[[RequestRecord], None],
+        counts: HttpCounts,
+    ) -> HttpServer:
+        """The inference port as it is configured. Raises `StartupError` for files that cannot be used."""
+        return cls(
+            app,
+            Rules.of(config),
+            keys=ApiKeys(Path(config.auth.api_keys_path)) if config.auth else None,
+            screen=screen,
+            observe=observe,
+            counts=counts,
+            tls=Certificate(config.tls) if config.tls else None,
+        )
 
     # Life.
 
@@ -120,7 +139,7 @@ class HttpServer:
         server = await self.loop.create_server(
             lambda: Connection(self),
             sock=listening,
-            ssl=self._tls,
+            ssl=None if self._tls is None else self._tls.context,
             backlog=BACKLOG,
             ssl_handshake_timeout=None if self._tls is None else self.rules.limits.header_timeout_seconds,
         )
@@ -173,7 +192,9 @@ class HttpServer:
 
     def _tick(self, expected: float) -> None:
         self.now = now = self.loop.time()
-        self.lag_seconds = max(0.0, now - expected)
+        self.counts.lag_seconds.observe(max(0.0, now - expected))
+        if self._tls is not None:
+            self._tls.refresh()
         self.date_line = f"Date: {formatdate(time(), usegmt=True)}\r\n".encode()
         for connection in list(self.connections):
             if connection.write_deadline <= now:
@@ -190,7 +211,7 @@ class HttpServer:
 
     def opened(self, connection: Connection) -> None:
         self.connections.add(connection)
-        self.counts.connections_total += 1
+        self.counts.opened += 1
         limit = self.rules.limits.max_connections
         beyond = len(self.connections) - limit
         if beyond > _REFUSED_CONNECTIONS:
@@ -208,6 +229,7 @@ class HttpServer:
 
     def closed(self, connection: Connection) -> None:
         self.connections.discard(connection)
+        self.counts.closed += 1
         if not self.connections:
             self._empty.set()
 

@@ -8,7 +8,9 @@ import struct
 from collections.abc import Iterator
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
+from slipway_runtime.http.counts import HttpCounts
 from slipway_runtime.http.server import Rules
 from tests.unit.rt.httploop import Client, HttpLoop, eventually, get, post
 
@@ -259,3 +261,66 @@ def test_gives_up_a_client_that_never_reads() -> None:
         client.post("/size", str(64 * 1024 * 1024).encode())
         assert eventually(lambda: loop.server.counts.refusals["reader_too_slow"] == 1)
         assert eventually(lambda: not loop.server.connections)
+
+
+def test_counts_what_it_does() -> None:
+    with HttpLoop(counts=HttpCounts()) as loop:
+        with loop.client() as client:
+            client.post("/echo", b"hello").answer()
+            client.send(b"nonsense\r\n\r\n").answer()
+            registry = CollectorRegistry()
+            registry.register(loop.server.counts)
+            text = generate_latest(registry).decode()
+        for line in (
+            "slipway_runtime_http_connections 1.0",
+            "slipway_runtime_http_connections_total 1.0",
+            'slipway_runtime_http_refusals_total{reason="invalid_http"} 1.0',
+            "slipway_runtime_http_received_bytes_total 5.0",
+            "slipway_runtime_inflight_bytes 0.0",
+        ):
+            assert line in text.splitlines()
+        assert eventually(lambda: loop.server.counts.closed == 1)
+
+
+@pytest.mark.feature("drain-inflight")
+def test_finishes_what_it_has_and_closes_idle_connections() -> None:
+    with HttpLoop() as loop, loop.client() as idle, loop.client() as busy:
+        idle.post("/echo").answer()
+        busy.post("/hold")
+        held = loop.next_held()
+        loop.call(loop.server.drain)
+        with loop.client() as fresh:
+            assert fresh.post("/echo").answer().headers["connection"] == "close"
+            assert fresh.is_closed()
+        loop.call(loop.server.finish)
+        assert idle.is_closed()
+        with pytest.raises(ConnectionRefusedError):
+            loop.client()
+        held.answer(b"done")
+        answer = busy.answer()
+        assert (answer.body, answer.headers["connection"]) == (b"done", "close")
+        assert loop.has_ended()
+
+
+def test_answers_every_pipelined_request_of_a_drained_connection() -> None:
+    with HttpLoop() as loop, loop.client() as client:
+        loop.call(loop.server.drain)
+        client.send(post("/echo", b"1") + post("/echo", b"2") + post("/echo", b"3"))
+        answers = [client.answer() for _ in range(3)]
+        assert [answer.body for answer in answers] == [b"1", b"2", b"3"]
+        assert ["connection" in answer.headers for answer in answers] == [False, False, True]
+
+
+def test_says_why_when_it_is_cut_short() -> None:
+    with HttpLoop() as loop, loop.client() as one, loop.client() as other:
+        one.post("/hold")
+        held = loop.next_held()
+        other.send(get("/wait"))
+        assert eventually(lambda: loop.server.counts.requests == 2)
+        loop.call(loop.server.cut)
+        for client in (one, other):
+            answer = client.answer()
+            assert (answer.status, answer.code) == (503, "draining")
+            assert client.is_closed()
+        assert held.left.wait(2)
+        assert loop.has_ended()
