@@ -1,0 +1,105 @@
+"""Medians and ratios of interleaved rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from benchmarks.generator import Outcome
+from benchmarks.results import Cell, Results
+
+Value = Callable[[Outcome], float]
+
+
+def rate(outcome: Outcome) -> float:
+    return outcome.requests_per_second
+
+
+def p50(outcome: Outcome) -> float:
+    return outcome.p50_milliseconds
+
+
+def p95(outcome: Outcome) -> float:
+    return outcome.p95_milliseconds
+
+
+def p99(outcome: Outcome) -> float:
+    return outcome.p99_milliseconds
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A median and what it is the median of."""
+
+    median: float
+    lowest: float
+    highest: float
+
+
+def figure(values: Sequence[float]) -> Figure | None:
+    """None of nothing."""
+    return Figure(median(values), min(values), max(values)) if values else None
+
+
+def of(results: Results, cell: Cell, server: str, value: Value) -> Figure | None:
+    return figure([value(outcome) for outcome in _right(results, cell, server)])
+
+
+def ratio(
+    results: Results, cell: Cell, server: str, other: str, value: Value, other_cell: Cell | None = None
+) -> Figure | None:
+    """`server` over `other`, round by round, because the machine changes between rounds. None where one is missing."""
+    ours = results.samples.get(cell.key, {}).get(server, [])
+    theirs = results.samples.get((other_cell or cell).key, {}).get(other, [])
+    pairs = [
+        (value(one), value(two))
+        for one, two in zip(ours, theirs, strict=False)
+        if one.right and two.right and value(two)
+    ]
+    return figure([one / two for one, two in pairs])
+
+
+def raw_best(results: Results, workload: str) -> Figure | None:
+    """Rows per second of torch without a server, at the batch size that is best in the round."""
+    return figure([max(rows for rows, _ in sizes.values()) for sizes in results.raw.get(workload, [])])
+
+
+def raw_best_size(results: Results, workload: str) -> int | None:
+    sizes = results.raw.get(workload, [])
+    if not sizes:
+        return None
+    middle = {size: median(round_[size][0] for round_ in sizes) for size in sizes[0]}
+    return max(middle, key=lambda size: middle[size])
+
+
+def raw_single_milliseconds(results: Results, workload: str) -> Figure | None:
+    return figure([sizes[1][1] for sizes in results.raw.get(workload, [])])
+
+
+def over_raw(results: Results, cell: Cell, server: str) -> Figure | None:
+    """Requests per second over the best rows per second of raw torch in the same round."""
+    ours = results.samples.get(cell.key, {}).get(server, [])
+    raw = results.raw.get(cell.workload, [])
+    return figure(
+        [
+            outcome.requests_per_second / max(rows for rows, _ in sizes.values())
+            for outcome, sizes in zip(ours, raw, strict=False)
+            if outcome.right
+        ]
+    )
+
+
+def mistakes(results: Results, server: str) -> tuple[int, int, int]:
+    """Wrong answers, other statuses and errors of one server in all closed loops."""
+    outcomes = [
+        outcome
+        for key, servers in results.samples.items()
+        if key.split("/")[3] == "closed"
+        for outcome in servers.get(server, [])
+    ]
+    return sum(o.wrong for o in outcomes), sum(o.refused for o in outcomes), sum(o.errors for o in outcomes)
+
+
+def _right(results: Results, cell: Cell, server: str) -> list[Outcome]:
+    return [outcome for outcome in results.samples.get(cell.key, {}).get(server, []) if outcome.right]

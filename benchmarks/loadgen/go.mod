@@ -1,0 +1,3 @@
+module slipway.dev/benchmarks/loadgen
+
+go 1.26
