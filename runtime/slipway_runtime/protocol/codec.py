@@ -48,9 +48,12 @@ class Codec(Protocol):
     def protocol(self) -> str:
         """The label in metrics and logs: v2, v1, predict, grpc."""
 
+    def takes_long(self, headers: Headers) -> bool:
+        """Whether `decode` may take milliseconds without Python's lock, as for images: worth another thread."""
+
     def decode(self, headers: Headers, body: Buffer) -> Decoded:
         """`body` is not compressed any more. Raises `ApiError` for everything that does not fit."""
 
     def encode(self, decoded: Decoded, outputs: Mapping[str, Array]) -> Payload:
-        """`outputs` are borrowed for the call: what is kept of them is copied. Raises `ApiError` where the answer
-        cannot be given in the form that was asked for."""
+        """`outputs` are borrowed: the answer's parts may be views of them, and are written or copied before the outputs
+        are let go. Raises `ApiError` where the answer cannot be given in the form that was asked for."""

@@ -44,7 +44,7 @@ class Desk:
         self.telemetry = telemetry
         self.max_decompressed_bytes = max_decompressed_bytes
         self._loop = asyncio.get_running_loop()
-        self._pool = ThreadPoolExecutor(1, "compression")
+        self._pool = ThreadPoolExecutor(1, "aside")
 
     def aside(self, work: Callable[[], T], then: Callable[[T], None], fail: Callable[[BaseException], None]) -> None:
         """`work` in another thread, then `then` or `fail` in the loop's."""
@@ -117,12 +117,25 @@ class _Call:
         if record.status:
             return  # the client left meanwhile
         begun = perf_counter()
+        codec, headers = self._codec, self._request.headers
+        if codec.takes_long(headers):
+            self._desk.aside(
+                lambda: codec.decode(headers, body), lambda decoded: self._offer(decoded, begun), self._fail
+            )
+            return
         try:
-            decoded = self._decoded = self._codec.decode(self._request.headers, body)
+            decoded = codec.decode(headers, body)
         except Exception as error:  # noqa: BLE001 - answered
             record.decode_seconds = perf_counter() - begun
             self._fail(error)
             return
+        self._offer(decoded, begun)
+
+    def _offer(self, decoded: Decoded, begun: float) -> None:
+        record = self._record
+        if record.status:
+            return  # the client left meanwhile
+        self._decoded = decoded
         record.decode_seconds = perf_counter() - begun
         self._ticket = Ticket(
             decoded.inputs,

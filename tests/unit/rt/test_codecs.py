@@ -19,7 +19,7 @@ from slipway_runtime.protocol.codec import Codec, Decoded, Payload
 from slipway_runtime.protocol.errors import ApiError
 from slipway_runtime.protocol.predict import PredictCodec
 from slipway_runtime.protocol.predict.image import MAX_PIXELS
-from slipway_runtime.protocol.routes import InferenceRoutes, codecs_for
+from slipway_runtime.protocol.routes import codecs_for
 from slipway_runtime.protocol.v1 import V1Codec
 from slipway_runtime.protocol.v2 import V2Codec
 from tests.unit.rt.protocols import IMAGE, ONE, TEXT, TWO, outcome, signature
@@ -381,18 +381,21 @@ class TestV2:
         assert b'"data":[0.1,1e-7,3.0]' in joined(payload)
 
 
-def test_paths_are_found_as_they_are_sent() -> None:
-    routes = InferenceRoutes("a b", ONE)
-    assert len(codecs_for("a b", ONE)) == 6
-    for path in (
-        b"/v2/models/a%20b/infer",
-        b"/v2/models/a b/versions/1/infer",
-        b"/v1/models/a%20b:predict",
-        b"/predict",
-    ):
-        assert routes.find(path) is not None
-    for path in (b"/v2/models/ab/infer", b"/v2/models/a%20b/versions/2/infer", b"/predict/", b"/%ff", b"%", b""):
-        assert routes.find(path) is None
+def test_every_inference_route_has_its_codec() -> None:
+    assert {path: codec.protocol for path, codec in codecs_for("a b", ONE).items()} == {
+        b"/v2/models/a b/infer": "v2",
+        b"/v2/models/a b/versions/1/infer": "v2",
+        b"/v1/models/a b:predict": "v1",
+        b"/v1/models/a b/versions/1:predict": "v1",
+        b"/predict": "predict",
+        b"/models/a b/predict": "predict",
+    }
+
+
+def test_images_are_decoded_beside_the_loop() -> None:
+    codec = PredictCodec("m", IMAGE)
+    for content_type, expected in ((b"image/png", True), (b"multipart/form-data; boundary=x", True), (b"", False)):
+        assert codec.takes_long({b"content-type": content_type}) is expected
 
 
 BODIES = st.binary(max_size=60) | st.sampled_from(

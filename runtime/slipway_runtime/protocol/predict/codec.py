@@ -46,6 +46,10 @@ class PredictCodec:
         self._start = b'{"model":%s,"outputs":' % self._writer.dump(name)
         self._offered = _offered(signature)
 
+    def takes_long(self, headers: Headers) -> bool:
+        name = media_type(headers.get(_CONTENT_TYPE))
+        return name.startswith(b"image/") or name == MULTIPART
+
     def decode(self, headers: Headers, body: Buffer) -> Decoded:
         accept = headers.get(_ACCEPT)
         form = JSON if accept is None else self._choose_answer(accept)

@@ -44,6 +44,9 @@ class V1Codec:
         self._specs = {spec.name: spec for spec in signature.outputs}
         self._writer = NestedWriter(signature)
 
+    def takes_long(self, headers: Headers) -> bool:
+        return False
+
     def decode(self, headers: Headers, body: Buffer) -> Decoded:
         check_json(headers.get(_CONTENT_TYPE))
         found = self._fast.decode(body) if self._fast else None

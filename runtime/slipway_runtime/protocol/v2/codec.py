@@ -40,6 +40,9 @@ class V2Codec:
         self._answers = AnswerWriter(name, signature)
         self._plans: dict[bytes, BinaryPlan] = {}
 
+    def takes_long(self, headers: Headers) -> bool:
+        return False
+
     def decode(self, headers: Headers, body: Buffer) -> Decoded:
         length = headers.get(BINARY_HEADER)
         if length is not None:
