@@ -49,8 +49,12 @@ def _compare(path: str, field: str, desired: Any, live: Any) -> Iterator[tuple[s
             yield from _compare(f"{path}.{name}", name, value, live.get(name, _ABSENT))
     elif isinstance(desired, list) and isinstance(live, list):
         yield from _compare_lists(path, field, desired, live)
-    elif desired != live and not ("resources" in path and _same_quantity(desired, live)):
+    elif desired != live and not (_is_quantity(path, field) and _same_quantity(desired, live)):
         yield path, "" if live is _ABSENT else repr(live)
+
+
+def _is_quantity(path: str, field: str) -> bool:
+    return "resources" in path or field == "sizeLimit"
 
 
 def _compare_lists(path: str, field: str, desired: list[Any], live: list[Any]) -> Iterator[tuple[str, str]]:

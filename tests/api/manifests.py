@@ -69,6 +69,10 @@ def _service(**fields: Any) -> Manifest:
     return {"exposure": {"service": fields}}
 
 
+def _pods(**fields: Any) -> Manifest:
+    return {"podTemplate": fields}
+
+
 def _resources(**fields: Any) -> Manifest:
     return {"resources": fields}
 
@@ -128,6 +132,66 @@ EVERY_FIELD: Final = manifest(
             "auth": {"apiKeysSecretRef": {"name": "digits-keys"}},
         },
         "rollout": {"progressDeadlineSeconds": 600},
+        "podTemplate": {
+            "labels": {"team": "vision", "example.com/cost-centre": "42"},
+            "annotations": {"example.com/scrape": "true"},
+            "nodeSelector": {"accelerator": "a100"},
+            "affinity": {
+                "nodeAffinity": {
+                    "requiredDuringSchedulingIgnoredDuringExecution": {
+                        "nodeSelectorTerms": [
+                            {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a", "b"]}]}
+                        ]
+                    },
+                    "preferredDuringSchedulingIgnoredDuringExecution": [
+                        {"weight": 1, "preference": {"matchExpressions": [{"key": "fast", "operator": "Exists"}]}}
+                    ],
+                },
+                "podAntiAffinity": {
+                    "requiredDuringSchedulingIgnoredDuringExecution": [
+                        {
+                            "labelSelector": {
+                                "matchLabels": {"noisy": "true"},
+                                "matchExpressions": [{"key": "tier", "operator": "NotIn", "values": ["web"]}],
+                            },
+                            "topologyKey": "kubernetes.io/hostname",
+                        }
+                    ]
+                },
+            },
+            "tolerations": [
+                {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+                {"key": "spot", "operator": "Equal", "value": "yes", "effect": "NoExecute", "tolerationSeconds": 60},
+            ],
+            "topologySpreadConstraints": [
+                {
+                    "topologyKey": "topology.kubernetes.io/zone",
+                    "maxSkew": 2,
+                    "whenUnsatisfiable": "DoNotSchedule",
+                    "minDomains": 2,
+                }
+            ],
+            "priorityClassName": "serving",
+            "runtimeClassName": "nvidia",
+            "schedulerName": "volcano",
+            "serviceAccountName": "models-reader",
+            "volumes": [
+                {"name": "authorities", "configMap": {"name": "authorities", "optional": True}},
+                {"name": "token", "secret": {"secretName": "token", "optional": False}},
+                {"name": "lookup", "persistentVolumeClaim": {"claimName": "lookup", "readOnly": True}},
+                {"name": "scratch", "emptyDir": {"sizeLimit": "1Gi"}},
+            ],
+            "volumeMounts": [
+                {"name": "authorities", "mountPath": "/etc/authorities", "readOnly": True},
+                {"name": "lookup", "mountPath": "/lookup", "subPath": "v1", "readOnly": True},
+            ],
+            "securityContext": {
+                "runAsUser": 1000,
+                "runAsGroup": 1000,
+                "fsGroup": 1000,
+                "supplementalGroups": [2000, 2001],
+            },
+        },
         "paused": True,
     },
     artifact={
@@ -188,6 +252,18 @@ ACCEPTED: Final = (
     Accepted("no tuning", manifest({"runtime": {"tuning": {"mode": "Disabled"}}})),
     Accepted("a Python handler", manifest(artifact={"format": "Python"})),
     Accepted("gRPC beside HTTP", manifest(_service(grpcPort=81))),
+    Accepted("a folder for files", manifest(_pods(volumes=[{"name": "scratch", "emptyDir": {}}]))),
+    Accepted("every taint tolerated", manifest(_pods(tolerations=[{"operator": "Exists"}]))),
+    Accepted("a label without a value", manifest(_pods(labels={"canary": ""}))),
+    Accepted(
+        "a mount beside the operator's own",
+        manifest(
+            _pods(
+                volumes=[{"name": "a", "emptyDir": {}}],
+                volumeMounts=[{"name": "a", "mountPath": "/etc/slipway-extra"}, {"name": "a", "mountPath": "/tmpfs"}],
+            )
+        ),
+    ),
     Accepted("two inputs", manifest(_warmup({"name": "ids", "shape": [1, 128]}, {"name": "mask", "shape": [1, 128]}))),
 )
 
@@ -655,6 +731,111 @@ REFUSED: Final = (
         manifest({"runtime": {"tuning": {"precision": "bfloat16"}}}),
         "spec.runtime.tuning.precision",
         ('"bfloat16"', '"Original", "BF16"'),
+    ),
+    # podTemplate
+    Refused(
+        "a label of the operator's",
+        manifest(_pods(labels={"app.kubernetes.io/instance": "other"})),
+        "spec.podTemplate.labels",
+        ("'app.kubernetes.io/instance'", "none of the operator's own", "Remove it"),
+    ),
+    Refused(
+        "an annotation of the operator's",
+        manifest(_pods(annotations={"slipway.dev/template-hash": "x"})),
+        "spec.podTemplate.annotations",
+        ("'slipway.dev/template-hash'", "none of the operator's own"),
+    ),
+    Refused(
+        "a label's key with a space",
+        manifest(_pods(labels={"my team": "vision"})),
+        "spec.podTemplate.labels",
+        ("'my team'", "[DOMAIN/]NAME", "Correct the key"),
+    ),
+    Refused(
+        "a label's value with a space",
+        manifest(_pods(nodeSelector={"team": "the vision"})),
+        "spec.podTemplate.nodeSelector",
+        ("'team'", "no label's", "Correct the value"),
+    ),
+    Refused(
+        "a volume of the operator's",
+        manifest(_pods(volumes=[{"name": "tmp", "emptyDir": {}}])),
+        "spec.podTemplate.volumes[0].name",
+        ("'tmp'", "the operator's own", "Choose another"),
+    ),
+    Refused(
+        "a volume's name in capitals",
+        manifest(_pods(volumes=[{"name": "Scratch", "emptyDir": {}}])),
+        "spec.podTemplate.volumes[0].name",
+        ("'Scratch'", "lower-case letters"),
+    ),
+    Refused(
+        "a volume of nothing",
+        manifest(_pods(volumes=[{"name": "a"}])),
+        "spec.podTemplate.volumes[0]",
+        ("volume 'a'", "exactly one of configMap, secret", "add one"),
+    ),
+    Refused(
+        "a volume of two things",
+        manifest(_pods(volumes=[{"name": "a", "emptyDir": {}, "secret": {"secretName": "b"}}])),
+        "spec.podTemplate.volumes[0]",
+        ("volume 'a'", "exactly one of", "Remove the others"),
+    ),
+    Refused(
+        "a mount of no volume",
+        manifest(_pods(volumes=[{"name": "a", "emptyDir": {}}], volumeMounts=[{"name": "b", "mountPath": "/b"}])),
+        "spec.podTemplate.volumeMounts",
+        ("a volume that is not there", "spec.podTemplate.volumes", "Correct the name"),
+    ),
+    Refused(
+        "a mount over the operator's own",
+        manifest(
+            _pods(volumes=[{"name": "a", "emptyDir": {}}], volumeMounts=[{"name": "a", "mountPath": "/etc/slipway/x"}])
+        ),
+        "spec.podTemplate.volumeMounts[0].mountPath",
+        ("'/etc/slipway/x'", "outside of the operator's own", "Choose another"),
+    ),
+    Refused(
+        "a mount at a relative path",
+        manifest(_pods(volumes=[{"name": "a", "emptyDir": {}}], volumeMounts=[{"name": "a", "mountPath": "models"}])),
+        "spec.podTemplate.volumeMounts[0].mountPath",
+        ("'models'", "absolute path", "Write it from the root"),
+    ),
+    Refused(
+        "root",
+        manifest(_pods(securityContext={"runAsUser": 0})),
+        "spec.podTemplate.securityContext.runAsUser",
+        ("0", "greater than or equal to 1"),
+    ),
+    Refused(
+        "a toleration of a value that only has to exist",
+        manifest(_pods(tolerations=[{"key": "gpu", "operator": "Exists", "value": "yes"}])),
+        "spec.podTemplate.tolerations[0].value",
+        ("'yes'", "none where operator is Exists", "Remove it"),
+    ),
+    Refused(
+        "a toleration without a key",
+        manifest(_pods(tolerations=[{"value": "yes"}])),
+        "spec.podTemplate.tolerations[0].key",
+        ("needs a key where operator is Equal", "Set it"),
+    ),
+    Refused(
+        "a time for a taint that ends no pod",
+        manifest(_pods(tolerations=[{"key": "gpu", "effect": "NoSchedule", "tolerationSeconds": 5}])),
+        "spec.podTemplate.tolerations[0].tolerationSeconds",
+        ("needs the effect NoExecute", "Set effect"),
+    ),
+    Refused(
+        "a number of places that binds nobody",
+        manifest(_pods(topologySpreadConstraints=[{"topologyKey": "zone", "minDomains": 2}])),
+        "spec.podTemplate.topologySpreadConstraints[0].minDomains",
+        ("DoNotSchedule", "Set whenUnsatisfiable"),
+    ),
+    Refused(
+        "two spreads over the same places",
+        manifest(_pods(topologySpreadConstraints=[{"topologyKey": "zone"}, {"topologyKey": "zone", "maxSkew": 2}])),
+        "spec.podTemplate.topologySpreadConstraints[1]",
+        ("Duplicate value", "zone"),
     ),
     # traffic, rollout
     Refused(

@@ -17,7 +17,25 @@ EVERYTHING: Final[dict[str, Any]] = {
     "replicas": 2,
     "resources": {"requests": {"cpu": "1000m", "memory": "0.5Gi"}, "gpu": {"count": 1}},
     "runtime": {"env": [{"name": "EMPTY", "value": ""}, {"name": "LEVEL", "value": "debug"}]},
-    "exposure": {"ingress": {"host": "digits.example.com", "path": "/models/digits"}},
+    "exposure": {
+        "service": {"grpcPort": 9000},
+        "ingress": {"host": "digits.example.com", "path": "/models/digits"},
+    },
+    "sla": {"p99Milliseconds": 100},
+    "traffic": {"auth": {"apiKeysSecretRef": {"name": "keys"}}},
+    "podTemplate": {
+        "labels": {"team": "vision"},
+        "tolerations": [{"operator": "Exists"}],
+        "topologySpreadConstraints": [{"topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "minDomains": 2}],
+        "affinity": {
+            "podAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": [{"labelSelector": {}, "topologyKey": "zone"}]
+            }
+        },
+        "volumes": [{"name": "scratch", "emptyDir": {"sizeLimit": "1024Mi"}}],
+        "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}],
+        "securityContext": {"supplementalGroups": [2000, 1000]},
+    },
 }
 """A spec that needs every kind of child, with values that the API server writes in its own way."""
 

@@ -69,3 +69,27 @@ ResourceList = Annotated[
 ]
 
 Annotations = Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=64)]
+
+LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
+
+_LABEL_KEY: Final = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$"
+_LABEL_VALUE: Final = "^([A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?)?$"
+
+LabelMap = Annotated[
+    dict[LabelKey, Annotated[str, Field(max_length=63)]],
+    Field(
+        max_length=32,
+        json_schema_extra=rules(
+            Rule(
+                f"self.all(key, key.matches('{_LABEL_KEY}'))",
+                f"lists '{{self.filter(key, !key.matches('{_LABEL_KEY}'))[0]}}', expected [DOMAIN/]NAME of"
+                " letters, digits, -, _ and '.'. Correct the key.",
+            ),
+            Rule(
+                f"self.all(key, self[key].matches('{_LABEL_VALUE}'))",
+                f"the value of '{{self.filter(key, !self[key].matches('{_LABEL_VALUE}'))[0]}}' is no label's, expected"
+                " letters, digits, -, _ and '.', with a letter or digit at both ends. Correct the value.",
+            ),
+        ),
+    ),
+]

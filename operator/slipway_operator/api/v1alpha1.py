@@ -23,6 +23,7 @@ from slipway_operator.api.exposure import IngressExposure as IngressExposure
 from slipway_operator.api.exposure import IngressTls as IngressTls
 from slipway_operator.api.exposure import ServiceExposure as ServiceExposure
 from slipway_operator.api.exposure import Traffic as Traffic
+from slipway_operator.api.pod_template import PodTemplate as PodTemplate
 from slipway_operator.api.reasons import ConditionType
 from slipway_operator.api.schema import ApiModel, Rule, list_atomic, list_map, number, rules
 from slipway_operator.api.serving import DELAY_LIMIT_MILLISECONDS, MILLISECONDS_LIMIT, TARGETS
@@ -260,6 +261,8 @@ class ModelDeploymentSpec(ApiModel):
     """Limits on requests, and who may make them."""
     rollout: Rollout | None = None
     """How a change reaches the pods."""
+    pod_template: PodTemplate | None = None
+    """Additions to the pods."""
     paused: bool = False
     """True: the operator leaves every child as it is, and what serves goes on serving. It still tells the status; what
     changed meanwhile is carried out when this is false again."""

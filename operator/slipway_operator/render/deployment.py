@@ -25,6 +25,7 @@ from slipway_operator.names import (
 )
 from slipway_operator.render.config_map import config_hash
 from slipway_operator.render.manifest import Manifest, Owner, RenderSettings, metadata, stable_hash
+from slipway_operator.render.pod_template import with_additions
 from slipway_operator.render.service import service_exposure
 from slipway_runtime import contract
 
@@ -76,7 +77,9 @@ def _template(
         "metadata": {"labels": child_labels(owner.name), "annotations": annotations},
         "spec": _pod_spec(owner, spec, config, settings),
     }
-    annotations[TEMPLATE_HASH_ANNOTATION] = stable_hash(template)
+    if spec.pod_template is not None:
+        template = with_additions(template, spec.pod_template)
+    template["metadata"]["annotations"][TEMPLATE_HASH_ANNOTATION] = stable_hash(template)
     return template
 
 

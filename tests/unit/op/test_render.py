@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from slipway_operator.api.pod_template import MOUNT_PATHS, OWN_LABELS, OWN_PREFIX, VOLUME_NAMES
 from slipway_operator.api.v1alpha1 import ModelDeploymentSpec
 from slipway_operator.names import CONFIG_HASH_ANNOTATION, TEMPLATE_HASH_ANNOTATION
 from slipway_operator.render.children import render_children
@@ -76,6 +77,40 @@ SPECS: Final[dict[str, dict[str, Any]]] = {
             "auth": {"apiKeysSecretRef": {"name": "digits-keys"}},
         },
         "rollout": {"progressDeadlineSeconds": 601},
+        "podTemplate": {
+            "labels": {"team": "vision"},
+            "annotations": {"example.com/scrape": "true"},
+            "nodeSelector": {"accelerator": "a100"},
+            "affinity": {
+                "podAntiAffinity": {
+                    "preferredDuringSchedulingIgnoredDuringExecution": [
+                        {
+                            "weight": 50,
+                            "podAffinityTerm": {
+                                "labelSelector": {"matchLabels": {"noisy": "true"}},
+                                "topologyKey": "kubernetes.io/hostname",
+                            },
+                        }
+                    ]
+                }
+            },
+            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+            "topologySpreadConstraints": [
+                {"topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}
+            ],
+            "priorityClassName": "serving",
+            "runtimeClassName": "nvidia",
+            "serviceAccountName": "models-reader",
+            "volumes": [
+                {"name": "authorities", "configMap": {"name": "authorities"}},
+                {"name": "scratch", "emptyDir": {"sizeLimit": "1Gi"}},
+            ],
+            "volumeMounts": [
+                {"name": "authorities", "mountPath": "/etc/authorities", "readOnly": True},
+                {"name": "scratch", "mountPath": "/scratch"},
+            ],
+            "securityContext": {"runAsUser": 1000, "supplementalGroups": [2000]},
+        },
     },
 }
 
@@ -199,6 +234,42 @@ def test_pods_meet_pod_security_restricted() -> None:
     assert container["securityContext"]["allowPrivilegeEscalation"] is False
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert {kind for volume in pod["volumes"] for kind in volume} <= {"name", "configMap", "emptyDir"}
+
+
+HOST_SPREAD: Final = {"topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule", "maxSkew": 2}
+
+
+def test_additions_to_the_pods_are_merged_and_what_the_operator_promises_stays() -> None:
+    given = {
+        "labels": {"app.kubernetes.io/instance": "other", "team": "vision"},
+        "annotations": {TEMPLATE_HASH_ANNOTATION: "mine", "note": "x"},
+        "topologySpreadConstraints": [HOST_SPREAD],
+        "securityContext": {"runAsUser": 1000},
+    }
+    plain, added = template(), template(podTemplate=given)
+    assert added["metadata"]["labels"] == plain["metadata"]["labels"] | {"team": "vision"}
+    assert added["metadata"]["annotations"]["note"] == "x"
+    assert added["metadata"]["annotations"][TEMPLATE_HASH_ANNOTATION] != "mine"
+    assert added["spec"]["securityContext"] == plain["spec"]["securityContext"] | {"runAsUser": 1000}
+    zone, host = added["spec"]["topologySpreadConstraints"]
+    assert zone == plain["spec"]["topologySpreadConstraints"][1]
+    assert host == plain["spec"]["topologySpreadConstraints"][0] | HOST_SPREAD
+
+
+def test_an_empty_addition_changes_no_pod() -> None:
+    assert template(podTemplate={}) == template()
+    spelt_out = {"volumes": [{"name": "a", "secret": {"secretName": "s", "optional": False}}]}
+    assert template(podTemplate=spelt_out) == template(
+        podTemplate={"volumes": [{"name": "a", "secret": {"secretName": "s"}}]}
+    )
+
+
+def test_names_and_paths_of_the_operators_own_volumes_are_the_ones_that_users_cannot_take() -> None:
+    pod = template(traffic={"auth": {"apiKeysSecretRef": {"name": "keys"}}})["spec"]
+    assert {volume["name"] for volume in pod["volumes"]} == set(VOLUME_NAMES)
+    for mount in pod["containers"][0]["volumeMounts"]:
+        assert any(mount["mountPath"] == path or mount["mountPath"].startswith(f"{path}/") for path in MOUNT_PATHS)
+    assert {label for label in template()["metadata"]["labels"] if not label.startswith(OWN_PREFIX)} == set(OWN_LABELS)
 
 
 def test_the_installations_pull_policy_is_not_forced_upon_an_image_of_the_users() -> None:
