@@ -98,12 +98,12 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca,ta
     fi
 COPY runtime/requirements.txt /opt/slipway/
 # --ignore-installed: the pinned versions go into our layer even where the base has others, and nothing of the base is
-# uninstalled.
+# uninstalled. --no-deps: the file is complete but for numpy, which is there already.
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca,target=/run/secrets/ca \
     --mount=type=bind,from=tools,source=/opt/tools,target=/run/tools \
     unset PIP_CONSTRAINT \
  && /run/tools/bin/python -m pip --python /opt/slipway/bin/python install --quiet --no-cache-dir --no-compile \
-        --no-warn-conflicts --ignore-installed --require-hashes -r /opt/slipway/requirements.txt \
+        --no-warn-conflicts --no-deps --ignore-installed --require-hashes -r /opt/slipway/requirements.txt \
  && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/slipway/lib
 COPY --from=package /layer /
 USER 65532:65532
