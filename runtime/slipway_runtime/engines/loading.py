@@ -10,8 +10,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final
 
-import numpy as np
-
 from slipway_runtime.batching.sizes import WarmUpPlan
 from slipway_runtime.contract import BatchingMode, FailureReason, RuntimeConfig, Stage
 from slipway_runtime.engines.engine import LoadedModel
@@ -22,7 +20,7 @@ from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.load import load_model, warm_up_model
 from slipway_runtime.models.model import DeviceMemoryError, Model, PredictionError
 from slipway_runtime.models.signature import Signature
-from slipway_runtime.models.warmup import generate, plan_requests
+from slipway_runtime.models.warmup import make_inputs, plan_requests
 
 _SETTLING_RUNS: Final = 2
 """Per size, not timed: compilers and allocators meet each new shape there."""
@@ -34,7 +32,8 @@ _PATIENCE: Final = 0.25
 """Share of the request timeout that one batch may take where there is no latency target."""
 _ODD_SIZE: Final = 3
 """Rows of a batch that no other dimension is likely to be equal to by its nature."""
-_SEED: Final = 20240301
+_ASSUMED_SECONDS: Final = 0.01
+"""Of one row, where a handler cannot be measured; the scheduler corrects it with the first answers."""
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +62,7 @@ def load_and_profile(path: Path, config: RuntimeConfig, enter: Callable[[Stage],
     rows = {spec.name: shapes[spec.name][1:] if signature.batched else shapes[spec.name] for spec in signature.inputs}
     row_wise = signature.batched and _is_row_wise(model, signature, rows)
     plan = make_plan(config) if row_wise else WarmUpPlan(1, budget_seconds=_BUDGET_SECONDS)
-    measure(plan, model.predict, lambda size: _inputs(signature, rows, size))
+    measure(plan, model.predict, lambda size: _inputs(model, signature, rows, size))
     log.info(
         "Measured the model",
         extra={
@@ -111,6 +110,12 @@ def measure(plan: WarmUpPlan, predict: Predict, make_inputs: MakeInputs) -> None
         try:
             runs = _time_runs(predict, make_inputs(size), _BUDGET_SECONDS - (perf_counter() - begun))
         except (PredictionError, MemoryError) as error:
+            if not plan.points and _is_refusal(error):
+                log.warning(
+                    "The handler refuses generated values, so requests run alone; add example() to it: %s", error
+                )
+                plan.record(size, [_ASSUMED_SECONDS])
+                break
             if not plan.points:
                 raise _failed(size, error) from error
             log.warning("A batch of %d failed, so smaller ones are formed: %s", size, error)
@@ -123,8 +128,10 @@ def measure(plan: WarmUpPlan, predict: Predict, make_inputs: MakeInputs) -> None
 def _is_row_wise(model: Model, signature: Signature, rows: Mapping[str, Sequence[int]]) -> bool:
     """Whether each row has its answer. Else, as for a model that sums over the batch, requests cannot share one."""
     try:
-        outputs = model.predict(_inputs(signature, rows, _ODD_SIZE))
+        outputs = model.predict(_inputs(model, signature, rows, _ODD_SIZE))
     except (PredictionError, MemoryError) as error:
+        if _is_refusal(error):
+            return all(spec.shape and spec.shape[0] == -1 for spec in signature.outputs)
         log.warning("A batch of %d failed, so every request runs alone: %s", _ODD_SIZE, error)
         return False
     shapes = {name: array.shape for name, array in outputs.items()}
@@ -132,6 +139,11 @@ def _is_row_wise(model: Model, signature: Signature, rows: Mapping[str, Sequence
         return True
     log.warning("The outputs of %d rows are %s, not row by row, so every request runs alone", _ODD_SIZE, shapes)
     return False
+
+
+def _is_refusal(error: Exception) -> bool:
+    """The model's own check did not take the values, which says nothing about real ones."""
+    return isinstance(error, PredictionError) and error.status < 500
 
 
 def _failed(size: int, error: Exception) -> StartupError:
@@ -153,7 +165,6 @@ def _time_runs(predict: Predict, inputs: Mapping[str, Array], seconds_left: floa
     return runs[min(_SETTLING_RUNS, len(runs) - 1) :]
 
 
-def _inputs(signature: Signature, rows: Mapping[str, Sequence[int]], size: int) -> dict[str, Array]:
-    generator = np.random.default_rng(_SEED)
-    shapes = {name: (size, *shape) if signature.batched else tuple(shape) for name, shape in rows.items()}
-    return {spec.name: generate(spec.datatype, shapes[spec.name], generator) for spec in signature.inputs}
+def _inputs(model: Model, signature: Signature, rows: Mapping[str, Sequence[int]], size: int) -> Mapping[str, Array]:
+    shapes = {name: [size, *shape] if signature.batched else list(shape) for name, shape in rows.items()}
+    return make_inputs(model, signature, shapes)
