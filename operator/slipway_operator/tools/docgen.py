@@ -48,7 +48,7 @@ def api_page() -> str:
         parts += [f"| {' | '.join(row)} |\n" for row in _rows(schema["properties"][block], block)]
     parts += ["\n## Rules\n\n", "The API server refuses what breaks one of these (CEL, evaluated on the object):\n\n"]
     parts += ["| Where | Rule | Answer |\n|---|---|---|\n"]
-    parts += [f"| `{where}` | `{rule}` | {answer} |\n" for where, rule, answer in _cel_rules(schema, "")]
+    parts += [f"| `{where}` | `{rule}` | `{answer}` |\n" for where, rule, answer in _cel_rules(schema, "")]
     return "".join(parts)
 
 
