@@ -11,12 +11,15 @@ from typing import Final
 import numpy as np
 import pytest
 import torch
+import tritonclient.http
 from PIL import Image
+from tritonclient.utils import InferenceServerException
 
 from slipway.torchscript import save
 from slipway_runtime.contract import Format
 from slipway_runtime.models.load import load_model, warm_up_model
 from slipway_runtime.models.model import Model, RowError, RowsFailedError
+from tests.runtime.conftest import StartRuntime
 
 pytestmark = [
     pytest.mark.runtime,
@@ -64,3 +67,23 @@ def test_pictures_become_digits_and_what_is_none_is_refused_alone(model: Model) 
     assert (raised.value.rows[3].status, raised.value.rows[3].code) == (422, "no_digit")
     assert raised.value.outputs["digit"][:2].tolist() == [9, 0]
     np.testing.assert_allclose(raised.value.outputs["probability"][:2], [1, 1])
+
+
+def test_the_archive_is_served_and_a_bad_picture_is_answered_with_its_reason(
+    model: Model, tmp_path: Path, start_runtime: StartRuntime
+) -> None:
+    server = start_runtime("--uri", f"file://{tmp_path}/pictures.zip", "--format", "Python", "--name", "pictures")
+    server.wait_until_ready()
+    with tritonclient.http.InferenceServerClient(server.address) as client:
+        metadata = client.get_model_metadata("pictures")
+        assert metadata["inputs"] == [{"name": "picture", "datatype": "BYTES", "shape": [-1]}]
+        asked = tritonclient.http.InferInput("picture", [2], "BYTES")
+        asked.set_data_from_numpy(np.array([picture(255, "PNG"), picture(0, "JPEG")], np.object_))
+        assert client.infer("pictures", [asked]).as_numpy("digit").tolist() == [9, 0]
+        asked = tritonclient.http.InferInput("picture", [1], "BYTES")
+        asked.set_data_from_numpy(np.array([b"no picture"], np.object_))
+        with pytest.raises(InferenceServerException, match="the bytes are no picture") as raised:
+            client.infer("pictures", [asked])
+        assert raised.value.status() == "400"
+    server.interrupt()
+    assert server.wait() == 0
