@@ -32,6 +32,7 @@ _PORT = click.IntRange(0, 65535)
 @click.option("--host", default="0.0.0.0", show_default=True, help="Address to listen on.")  # noqa: S104
 @click.option("--port", type=_PORT, default=INFERENCE_PORT, show_default=True, help="Port for predictions.")
 @click.option("--admin-port", type=_PORT, default=ADMIN_PORT, show_default=True, help="Port for probes and metrics.")
+@click.option("--grpc-port", type=_PORT, help="Port for gRPC; 0 is a free one.  [default: no gRPC]")
 @click.option("--log-format", type=click.Choice(["json", "text"]), default="json", show_default=True)
 def main(
     config_path: Path | None,
@@ -42,6 +43,7 @@ def main(
     host: str,
     port: int,
     admin_port: int,
+    grpc_port: int | None,
     log_format: LogFormat,
 ) -> None:
     """Serve one model artifact over the Open Inference Protocol and /predict.
@@ -51,7 +53,11 @@ def main(
     # As process 1 of a container a signal without a handler is ignored; this one serves until the loop has its own.
     signal.signal(signal.SIGTERM, _stop_at_once)
     configure_logging(log_format)
-    overrides: dict[str, Any] = {"name": name, "artifact": {"uri": uri, "digest": digest, "format": form}}
+    overrides: dict[str, Any] = {
+        "name": name,
+        "grpcPort": grpc_port,
+        "artifact": {"uri": uri, "digest": digest, "format": form},
+    }
     try:
         config = read_config(config_path, overrides)
         _serve(config, host, port, admin_port)

@@ -39,6 +39,8 @@ class DescribedCalls:
         backend = self._gateway.ready_backend()
         if method in ("ModelReady", "ModelMetadata", "ModelConfig") or (method == "ModelStatistics" and request.name):
             backend.codec.check_model(request.name, request.version)
+        elif method in ("RepositoryModelLoad", "RepositoryModelUnload"):
+            backend.codec.check_model(request.model_name, "")
         description = backend.description
         answers: dict[str, Callable[[], Answer]] = {
             "ModelReady": lambda: {"ready": ready},

@@ -10,6 +10,7 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
 
 from slipway_runtime.protocol.errors import ApiError, bad_request
+from slipway_runtime.protocol.v2.metadata import ONE_MODEL
 from slipway_runtime.rpc.messages import messages_of
 
 Answer = Mapping[str, Any]
@@ -52,4 +53,6 @@ def refusal(method: str) -> ApiError:
         return ApiError(
             501, "not_supported", "Shared memory is not supported: send tensors in the request (raw_input_contents)."
         )
+    if method.startswith("RepositoryModel"):
+        return ApiError(501, "not_supported", ONE_MODEL)
     return ApiError(501, "not_supported", f"{method} is not supported; settings belong to the configuration.")

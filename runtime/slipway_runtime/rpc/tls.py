@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ def credentials(tls: TLSConfig) -> Any:
         raise StartupError(
             Stage.CONFIG,
             FailureReason.INVALID_CONFIG,
-            f"tls: {error.filename} cannot be read: {error.strerror}. Expected PEM files.",
+            f"tls: {tls.certificate_path} and {tls.key_path} are no certificate and its unencrypted key in PEM form"
+            f" ({error.strerror or error}).",
         ) from None
     return grpc.dynamic_ssl_server_credentials(follower.first, follower.fetch)
 
@@ -45,7 +47,7 @@ class _Follower:
             if now != self._look():
                 return None  # replaced while it was read: the next handshake reads it whole
         except OSError as error:
-            log.error("The TLS files cannot be read (%s); the certificate from before is used.", error)
+            log.error("The old certificate stays: the new files cannot be used (%s)", error)
             return None
         self._seen = now
         log.info("The TLS certificate was read again", extra={"path": str(self._certificate)})
@@ -56,4 +58,6 @@ class _Follower:
         return tuple((state.st_ino, state.st_mtime_ns, state.st_size) for state in states)
 
     def _read(self) -> Any:
+        # gRPC would take a pair that does not fit together, and fail every handshake.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._certificate, self._key, password="")
         return grpc.ssl_server_certificate_configuration([(self._key.read_bytes(), self._certificate.read_bytes())])

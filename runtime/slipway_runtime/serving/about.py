@@ -15,6 +15,7 @@ from slipway_runtime.protocol.errors import ApiError
 from slipway_runtime.protocol.v1.status import model_status
 from slipway_runtime.protocol.v2.metadata import (
     MODEL_VERSION,
+    ONE_MODEL,
     model_config,
     model_metadata,
     repository_index,
@@ -25,11 +26,6 @@ from slipway_runtime.serving.exchange import json_response
 from slipway_runtime.version import runtime_version
 
 READ: Final = ["GET", "HEAD"]
-
-_ONE_MODEL: Final = (
-    "A runtime serves the one model that it was started with and neither loads nor unloads others. To serve another"
-    " artifact, change spec.artifact of the ModelDeployment: the operator replaces the pods one after another."
-)
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,7 @@ def _add_repository(app: FastAPI, served: Served) -> None:
 
     async def refuse(request: Request) -> NoReturn:
         check_model(request, served.name)
-        raise ApiError(501, "not_supported", _ONE_MODEL)
+        raise ApiError(501, "not_supported", ONE_MODEL)
 
     app.add_route("/v2/repository/index", index, methods=["POST"])
     app.add_route("/v2/repository/models/{model}/load", refuse, methods=["POST"])

@@ -35,6 +35,7 @@ class Opened:
     """By whole paths as they are sent, with and without the prefix."""
     app: FastAPI
     """Everything else."""
+    served: Served
 
 
 def open_routes(
@@ -51,8 +52,9 @@ def open_routes(
     prefixed = {config.root_path.encode() + path: endpoint for path, endpoint in plain.items()}
     statistics = CountedStatistics(metrics.dispatch_counts, metrics.request_counts)
     odd = OddPaths(lambda path: plain.get(unquote_to_bytes(path)))
-    app = build_application(Served(config, facts, lifecycle, statistics), odd.answer)
-    return Opened(started.engine, dispatcher, {**plain, **prefixed}, app)
+    served = Served(config, facts, lifecycle, statistics)
+    app = build_application(served, odd.answer)
+    return Opened(started.engine, dispatcher, {**plain, **prefixed}, app, served)
 
 
 def make_dispatcher(config: RuntimeConfig, metrics: Metrics, engine: Engine, facts: LoadedModel) -> Dispatcher:

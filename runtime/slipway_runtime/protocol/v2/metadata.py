@@ -23,6 +23,12 @@ EXTENSIONS: Final = (
 )
 """Those of Triton's that are spoken."""
 
+ONE_MODEL: Final = (
+    "A runtime serves the one model that it was started with and neither loads nor unloads others. To serve another"
+    " artifact, change spec.artifact of the ModelDeployment: the operator replaces the pods one after another."
+)
+"""Why nothing is loaded or unloaded on request."""
+
 _TRITON_TYPES: Final = {Datatype.BYTES: "TYPE_STRING"}
 """Triton's configuration has other words than its protocol: this one, and a prefix."""
 
