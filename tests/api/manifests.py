@@ -192,6 +192,7 @@ EVERY_FIELD: Final = manifest(
                 "supplementalGroups": [2000, 2001],
             },
         },
+        "disruption": {"maxUnavailable": "50%"},
         "paused": True,
     },
     artifact={
@@ -264,6 +265,8 @@ ACCEPTED: Final = (
             )
         ),
     ),
+    Accepted("two pods away at a time", manifest({"disruption": {"maxUnavailable": 2}})),
+    Accepted("all pods away at a time", manifest({"disruption": {"maxUnavailable": "100%"}})),
     Accepted("two inputs", manifest(_warmup({"name": "ids", "shape": [1, 128]}, {"name": "mask", "shape": [1, 128]}))),
 )
 
@@ -731,6 +734,25 @@ REFUSED: Final = (
         manifest({"runtime": {"tuning": {"precision": "bfloat16"}}}),
         "spec.runtime.tuning.precision",
         ('"bfloat16"', '"Original", "BF16"'),
+    ),
+    Refused(
+        "a precision without tuning",
+        manifest({"runtime": {"tuning": {"mode": "Disabled", "precision": "BF16"}}}),
+        "spec.runtime.tuning.precision",
+        ("'BF16'", "mode is Disabled", "set mode to Auto"),
+    ),
+    # disruption
+    Refused(
+        "a budget that no drain gets past",
+        manifest({"disruption": {"maxUnavailable": 0}}),
+        "spec.disruption.maxUnavailable",
+        ("'0'", "could ever be drained", "Write a number"),
+    ),
+    Refused(
+        "a share without its sign",
+        manifest({"disruption": {"maxUnavailable": "25"}}),
+        "spec.disruption.maxUnavailable",
+        ("'25'", "such as 1 or 25%", "Write a number"),
     ),
     # podTemplate
     Refused(

@@ -141,6 +141,17 @@ class Execution(ApiModel):
 class Tuning(ApiModel):
     """Whether the runtime looks, while it loads, for the fastest way to run the model on this hardware."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "self.mode == 'Auto' || self.precision == 'Original'",
+                "got '{self.precision}', expected Original where mode is Disabled: the model runs as it is. Remove it,"
+                " or set mode to Auto.",
+                field_path=".precision",
+            )
+        )
+    )
+
     mode: Literal["Auto", "Disabled"] = "Auto"
     """Auto: of the ways whose answers agree with the model's own, the fastest is taken; the model's metadata name it.
     Disabled: the model runs as it is."""

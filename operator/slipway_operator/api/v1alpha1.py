@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field
 
+from slipway_operator.api.cluster import Disruption as Disruption
 from slipway_operator.api.container import EnvVar as EnvVar
 from slipway_operator.api.container import EnvVarSource as EnvVarSource
 from slipway_operator.api.container import FieldSelector as FieldSelector
@@ -263,6 +264,8 @@ class ModelDeploymentSpec(ApiModel):
     """How a change reaches the pods."""
     pod_template: PodTemplate | None = None
     """Additions to the pods."""
+    disruption: Disruption | None = None
+    """What a drain of nodes may take at a time."""
     paused: bool = False
     """True: the operator leaves every child as it is, and what serves goes on serving. It still tells the status; what
     changed meanwhile is carried out when this is false again."""

@@ -22,7 +22,7 @@ def render_children(owner: Owner, spec: ModelDeploymentSpec, settings: RenderSet
         render_service(owner, spec),
     ]
     if spec.replicas > 1:
-        children.append(render_pod_disruption_budget(owner))
+        children.append(render_pod_disruption_budget(owner, spec.disruption))
     if spec.exposure is not None and spec.exposure.ingress is not None:
         children.append(render_ingress(owner, spec.exposure.ingress))
     children.append(render_deployment(owner, spec, config, settings))

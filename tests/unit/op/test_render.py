@@ -77,6 +77,7 @@ SPECS: Final[dict[str, dict[str, Any]]] = {
             "auth": {"apiKeysSecretRef": {"name": "digits-keys"}},
         },
         "rollout": {"progressDeadlineSeconds": 601},
+        "disruption": {"maxUnavailable": "34%"},
         "podTemplate": {
             "labels": {"team": "vision"},
             "annotations": {"example.com/scrape": "true"},
@@ -254,6 +255,12 @@ def test_additions_to_the_pods_are_merged_and_what_the_operator_promises_stays()
     zone, host = added["spec"]["topologySpreadConstraints"]
     assert zone == plain["spec"]["topologySpreadConstraints"][1]
     assert host == plain["spec"]["topologySpreadConstraints"][0] | HOST_SPREAD
+
+
+@pytest.mark.parametrize(("given", "wanted"), [(None, 1), ({}, 1), ({"maxUnavailable": 2}, 2)])
+def test_a_drain_takes_one_pod_at_a_time_unless_more_are_allowed(given: Any, wanted: int) -> None:
+    assert rendered(replicas=3, disruption=given)["PodDisruptionBudget"]["spec"]["maxUnavailable"] == wanted
+    assert "PodDisruptionBudget" not in rendered(replicas=1, disruption=given)
 
 
 def test_an_empty_addition_changes_no_pod() -> None:
