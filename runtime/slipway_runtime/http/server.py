@@ -9,7 +9,6 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from pathlib import Path
 from time import time
 from types import MappingProxyType
 from typing import Final
@@ -113,20 +112,15 @@ class HttpServer:
         cls,
         config: RuntimeConfig,
         app: App,
+        *,
+        keys: ApiKeys | None,
         screen: Callable[[Head], ApiError | None],
         observe: Callable[[RequestRecord], None],
         counts: HttpCounts,
     ) -> HttpServer:
-        """The inference port as it is configured. Raises `StartupError` for files that cannot be used."""
-        return cls(
-            app,
-            Rules.of(config),
-            keys=ApiKeys(Path(config.auth.api_keys_path)) if config.auth else None,
-            screen=screen,
-            observe=observe,
-            counts=counts,
-            tls=Certificate(config.tls) if config.tls else None,
-        )
+        """The inference port as it is configured. Raises `StartupError` for a certificate that cannot be used."""
+        tls = Certificate(config.tls) if config.tls else None
+        return cls(app, Rules.of(config), keys=keys, screen=screen, observe=observe, counts=counts, tls=tls)
 
     # Life.
 

@@ -4,19 +4,19 @@ count of every request whatever becomes of it."""
 from __future__ import annotations
 
 import logging
-import time
 from typing import Final
 
 from starlette.requests import ClientDisconnect
 
 from slipway_runtime.contract import RuntimeConfig
 from slipway_runtime.http.asgi import REQUEST_KEY, App, Message, Receive, Scope, Send
+from slipway_runtime.http.exchange import Request
 from slipway_runtime.http.head import Head
 from slipway_runtime.lifecycle import Lifecycle
-from slipway_runtime.metrics import Metrics
 from slipway_runtime.protocol.errors import ApiError
 from slipway_runtime.serving.exchange import SCOPE_KEY, Exchange, error_response, json_response
 from slipway_runtime.telemetry.record import RequestRecord
+from slipway_runtime.telemetry.telemetry import Telemetry
 
 _LOADING_RETRY_SECONDS: Final = 5
 _CLIENT_CLOSED: Final = 499
@@ -29,10 +29,10 @@ log = logging.getLogger(__name__)
 
 
 class Gate:
-    def __init__(self, config: RuntimeConfig, lifecycle: Lifecycle, metrics: Metrics) -> None:
+    def __init__(self, config: RuntimeConfig, lifecycle: Lifecycle, telemetry: Telemetry) -> None:
         self._config = config
         self._lifecycle = lifecycle
-        self._metrics = metrics
+        self._telemetry = telemetry
         self._app: App | None = None
 
     def open(self, app: App) -> None:
@@ -52,44 +52,61 @@ class Gate:
 
     def refused(self, record: RequestRecord) -> None:
         """One that was answered before it came here."""
-        record.total_seconds = time.perf_counter() - record.started_at
-        self._metrics.request_counts.count(record)
+        self._telemetry.begin(record)
+        self._telemetry.finish(record)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(scope[REQUEST_KEY].request_id)
-        scope[SCOPE_KEY] = exchange
+        request: Request = scope[REQUEST_KEY]
         self._strip_prefix(scope)
+        record = RequestRecord(
+            method=scope["method"],
+            path=scope["path"],
+            client=request.client,
+            request_id=request.request_id,
+            bytes_in=len(request.body),
+            started_at=request.started_at,
+        )
+        exchange = scope[SCOPE_KEY] = Exchange(record)
 
         async def send_and_note(message: Message) -> None:
             if message["type"] == "http.response.start":
-                exchange.status = message["status"]
+                record.status = message["status"]
+            else:
+                record.bytes_out += len(message.get("body", b""))
             await send(message)
 
-        self._metrics.request_counts.in_flight += 1
         try:
             await self._answer(scope, receive, send_and_note, exchange)
         finally:
-            self._metrics.request_counts.in_flight -= 1
-            self._count(exchange)
-        if exchange.status >= 500 and not self._lifecycle.draining:
-            log.warning(
-                "A request was answered %d",
-                exchange.status,
-                extra={"request_id": exchange.request_id, "reason": exchange.reason, "path": scope["path"]},
-            )
+            if not exchange.recorded:
+                self._finish(record, request.headers.get(b"traceparent"))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange) -> None:
         app = self._app or _answer_live
+        record = exchange.record
         try:
             await app(scope, receive, send)
         except ClientDisconnect:
-            exchange.reason, exchange.status = "client_closed", _CLIENT_CLOSED
+            pass
         except Exception:
-            log.exception("A request failed inside the runtime", extra={"request_id": exchange.request_id})
-            if not exchange.status:  # else the answer has begun, and it is too late for another
-                message = f"The runtime failed; its log has the cause under {exchange.request_id}."
+            log.exception("A request failed inside the runtime", extra={"request_id": record.request_id})
+            if not record.status:  # else the answer has begun, and it is too late for another
+                message = f"The runtime failed; its log has the cause under {record.request_id}."
                 response = error_response(ApiError(500, "internal", message), exchange, self._config.name)
                 await response(scope, receive, send)
+
+    def _finish(self, record: RequestRecord, traceparent: bytes | None) -> None:
+        if not record.status:
+            # The client left, or the end was hurried and had its word.
+            record.status, record.code = _CLIENT_CLOSED, "client_closed"
+        self._telemetry.begin(record, traceparent)
+        self._telemetry.finish(record)
+        if record.status >= 500 and not self._lifecycle.draining:
+            log.warning(
+                "A request was answered %d",
+                record.status,
+                extra={"request_id": record.request_id, "reason": record.code, "path": record.path},
+            )
 
     def _strip_prefix(self, scope: Scope) -> None:
         """The Service is asked without the prefix and the Ingress with it; both mean the same."""
@@ -102,17 +119,6 @@ class Gate:
             return
         scope["root_path"] = prefix
         scope["path"] = prefix + (rest or "/")
-
-    def _count(self, exchange: Exchange) -> None:
-        if exchange.recorded:
-            return
-        if not exchange.status:
-            # The client left, or the end was hurried and had its word.
-            exchange.reason, exchange.status = "client_closed", _CLIENT_CLOSED
-        seconds = time.perf_counter() - exchange.started_seconds
-        self._metrics.request_counts.count(
-            RequestRecord(exchange.protocol, status=exchange.status, code=exchange.reason, total_seconds=seconds)
-        )
 
 
 async def _answer_live(scope: Scope, receive: Receive, send: Send) -> None:
