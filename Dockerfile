@@ -35,6 +35,9 @@ RUN /opt/tools/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --
 
 # pip, mounted where something is installed and in no image.
 FROM ${BASE_IMAGE} AS tools
+# Buildah 1.28 cannot mount from a stage that came whole from its cache, so what changes a step that mounts this
+# stage changes the stage as well.
+COPY Dockerfile operator/requirements.txt runtime/requirements*.txt /opt/for/
 RUN python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "BASE_IMAGE: expected Python 3.11 or newer, got " + sys.version)' \
  && { python3 -m venv /opt/tools || python3 -m venv --clear --without-pip --system-site-packages /opt/tools; }
 
