@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Final
 
 from slipway_runtime.batching.policy import BatchingPolicy
@@ -41,8 +42,8 @@ class Capacity:
         profile = self.profile
         self.feasible = profile.planned_seconds(1) <= self._span
         if self.feasible:
-            fitting = (n for n in range(self._largest, 0, -1) if self._keeps_up(n))
-            self.batch_size = next(fitting, 1)
+            # Times never fall as sizes grow, so the sizes that keep up come first.
+            self.batch_size = max(1, bisect_left(range(1, self._largest + 1), True, key=self._falls_behind))
         else:
             self.batch_size = profile.best_size(self._largest)
         self.rows_per_second = self._rate(self.batch_size)
@@ -79,8 +80,8 @@ class Capacity:
             size += 1
         return max(self.batch_size, profile.best_size(size))
 
-    def _keeps_up(self, rows: int) -> bool:
-        """One batch in progress and one's own fit into the span."""
+    def _falls_behind(self, rows: int) -> bool:
+        """One batch in progress and one's own do not fit into the span."""
         own = self.profile.median_seconds(rows)
         in_progress = own / self._policy.executors
-        return in_progress + own <= self._span and self.profile.planned_seconds(rows) <= self._span
+        return in_progress + own > self._span or self.profile.planned_seconds(rows) > self._span

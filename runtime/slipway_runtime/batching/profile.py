@@ -14,6 +14,9 @@ from itertools import accumulate
 from statistics import NormalDist, median
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 _PRIOR_WEIGHT: Final = 4.0
 """A size's own observations weigh as much as the seeded curve after this many."""
 _NEIGHBOUR_WEIGHT: Final = 10.0
@@ -29,6 +32,8 @@ _KEPT_RATIOS: Final = 64
 _DRIFT_WINDOW: Final = 16
 _DRIFT_BAND: Final = (0.9, 1.1)
 _REFRESH_EVERY: Final = 16
+_REFRESH_SECONDS: Final = 0.02
+"""Nor sooner than after batches of this time together: learning should cost a small share of what it is about."""
 _ONE_SIGMA: Final = 0.8413
 """The quantile of a normal distribution one deviation above its middle."""
 _LEAST_TAIL: Final = 1.05
@@ -55,14 +60,18 @@ class ExecutionProfile:
         self._padded = _padded_sizes(max_batch_size, allowed)
         medians = {size: median(runs) for size, runs in sorted(points.items())}
         self._prior = _interpolate(medians, self._padded)
-        self._local = list(self._prior)
-        self._visits = [0] * len(self._prior)
+        self._indices = np.array(self._padded)
+        self._local = self._prior.copy()
+        self._visits = np.zeros(len(self._prior))
         ratios = [run / medians[size] for size, runs in points.items() for run in runs]
         self._ratios: deque[float] = deque(ratios, maxlen=_RATIOS)
         self._recent: deque[float] = deque(maxlen=_DRIFT_WINDOW)
+        self._recent_faster = 0
+        self._recent_slower = 0
         self._scale = 1.0
         self._margin = 1.0
         self._batches = 0
+        self._learned_seconds = 0.0
         self.drifts = 0
         self._refresh()
 
@@ -105,19 +114,20 @@ class ExecutionProfile:
             return False
         size = self.padded_size(rows)
         ratio = seconds / self._medians[size]
-        self._ratios.append(min(ratio, _RATIO_LIMIT))
-        self._recent.append(ratio)
+        self._ratios.append(min(_RATIO_LIMIT, ratio))
         self._learn(size, seconds)
-        if len(self._recent) == _DRIFT_WINDOW and self._rescale_on_drift():
+        if self._has_drifted(ratio):
+            self._rescale()
             return True
-        if self._batches % _REFRESH_EVERY == 0:
+        self._learned_seconds += seconds
+        if self._batches % _REFRESH_EVERY == 0 and self._learned_seconds >= _REFRESH_SECONDS:
             self._refresh()
             return True
         return False
 
     def set_margin(self, margin: float) -> None:
         self._margin = margin
-        self._refresh()
+        self._plan()
 
     def scaled_points(self, factor: float) -> dict[int, tuple[float, ...]]:
         """A first guess for rows that are `factor` times as large: the part that grows with n grows with it."""
@@ -131,61 +141,63 @@ class ExecutionProfile:
         return {size: (self._medians[size], self._planned[size]) for size in sorted(set(self._padded[1:]))}
 
     def _learn(self, size: int, seconds: float) -> None:
-        known = self._local[size]
-        if self._visits[size]:
-            gain = _EARLY_GAIN if self._visits[size] < _EARLY_VISITS else _LATE_GAIN
+        visits = self._visits[size]
+        if visits:
+            known = self._local[size]
+            gain = _EARLY_GAIN if visits < _EARLY_VISITS else _LATE_GAIN
             self._local[size] = known + gain * (min(seconds, _SPIKE * known) - known)
         else:
             self._local[size] = seconds
         self._visits[size] += 1
 
-    def _rescale_on_drift(self) -> bool:
-        drift = sorted(self._recent)[_DRIFT_WINDOW // 2]
-        if _DRIFT_BAND[0] <= drift <= _DRIFT_BAND[1]:
+    def _has_drifted(self, ratio: float) -> bool:
+        """Whether the middle of the recent ratios is outside the band, told from how many of them are."""
+        recent, (low, high) = self._recent, _DRIFT_BAND
+        if len(recent) == _DRIFT_WINDOW:
+            self._recent_faster -= recent[0] < low
+            self._recent_slower -= recent[0] > high
+        recent.append(ratio)
+        self._recent_faster += ratio < low
+        self._recent_slower += ratio > high
+        if len(recent) < _DRIFT_WINDOW:
             return False
+        return self._recent_faster > _DRIFT_WINDOW // 2 or self._recent_slower >= _DRIFT_WINDOW - _DRIFT_WINDOW // 2
+
+    def _rescale(self) -> None:
+        drift = sorted(self._recent)[_DRIFT_WINDOW // 2]
         self._scale *= drift
-        self._local = [seconds * drift for seconds in self._local]
+        self._local *= drift
         self._ratios = deque([ratio / drift for ratio in list(self._ratios)[-_KEPT_RATIOS:]], maxlen=_RATIOS)
         self._recent.clear()
+        self._recent_faster = self._recent_slower = 0
         self.drifts += 1
         self._refresh()
-        return True
 
     def _refresh(self) -> None:
-        blended = [
-            (visits * local + _PRIOR_WEIGHT * prior * correction) / (visits + _PRIOR_WEIGHT)
-            for visits, local, prior, correction in zip(
-                self._visits, self._local, self._prior, self._corrections(), strict=True
-            )
-        ]
-        at_size = list(accumulate(blended, max))
-        self._medians = [at_size[size] for size in self._padded]
+        self._learned_seconds = 0.0
+        visits, seeded = self._visits, _PRIOR_WEIGHT * self._prior * self._corrections()
+        at_size = np.maximum.accumulate((visits * self._local + seeded) / (visits + _PRIOR_WEIGHT))
+        self._curve = at_size[self._indices]
+        self._medians: list[float] = self._curve.tolist()
+        self._best = _best_sizes(self._curve)
         self._tail = max(_LEAST_TAIL, self._estimate_tail())
-        factor = max(_LEAST_MARGIN, self._tail * self._margin)
-        self._planned = [seconds * factor for seconds in self._medians]
-        self._best = _best_sizes(self._medians)
+        self._plan()
 
-    def _corrections(self) -> list[float]:
+    def _plan(self) -> None:
+        factor = max(_LEAST_MARGIN, self._tail * self._margin)
+        self._planned: list[float] = (self._curve * factor).tolist()
+
+    def _corrections(self) -> NDArray[np.float64]:
         """What the seeded curve is multiplied by at each size: as at the nearest sizes that ran, in proportion.
 
         Otherwise a size that looked slow when it was measured would never run, and never be found to be faster.
         """
-        known = {
-            size: self._scale + visits / (visits + _NEIGHBOUR_WEIGHT) * (local / prior - self._scale)
-            for size, (visits, local, prior) in enumerate(zip(self._visits, self._local, self._prior, strict=True))
-            if visits
-        }
-        if not known:
-            return [self._scale] * len(self._prior)
-        sizes = sorted(known)
-        corrections, upper = [], 0
-        for size in range(len(self._prior)):
-            while upper < len(sizes) - 1 and sizes[upper] < size:
-                upper += 1
-            low, high = sizes[max(0, upper - 1)], sizes[upper]
-            share = min(1.0, max(0.0, (size - low) / (high - low))) if high > low else 0.0
-            corrections.append(known[low] + share * (known[high] - known[low]))
-        return corrections
+        known = np.flatnonzero(self._visits)
+        if not len(known):
+            return np.full(len(self._prior), self._scale)
+        visits, ratios = self._visits[known], self._local[known] / self._prior[known]
+        corrections = self._scale + visits / (visits + _NEIGHBOUR_WEIGHT) * (ratios - self._scale)
+        return np.interp(np.arange(len(self._prior)), known, corrections)
 
     def _estimate_tail(self) -> float:
         """The quantile as it was seen, as far as there are enough runs to see it; for the rest, the one that their
@@ -208,7 +220,7 @@ def _padded_sizes(max_batch_size: int, allowed: Sequence[int]) -> list[int]:
     return padded
 
 
-def _interpolate(medians: Mapping[int, float], padded: Sequence[int]) -> list[float]:
+def _interpolate(medians: Mapping[int, float], padded: Sequence[int]) -> NDArray[np.float64]:
     """Seconds per size, linear between known sizes; outside them the nearest known size's time per row holds."""
     sizes = sorted(medians)
     rising = dict(zip(sizes, accumulate((medians[size] for size in sizes), max), strict=True))
@@ -224,15 +236,16 @@ def _interpolate(medians: Mapping[int, float], padded: Sequence[int]) -> list[fl
             low, high = sizes[upper - 1], sizes[upper]
             share = (size - low) / (high - low)
             seconds.append(rising[low] + share * (rising[high] - rising[low]))
-    return seconds
+    return np.array(seconds)
 
 
-def _best_sizes(medians: Sequence[float]) -> list[int]:
-    best, throughput, sizes = 1, 0.0, [1]
-    for rows in range(1, len(medians)):
-        if rows / medians[rows] >= throughput:
-            best, throughput = rows, rows / medians[rows]
-        sizes.append(best)
+def _best_sizes(medians: NDArray[np.float64]) -> list[int]:
+    rows = np.arange(len(medians))
+    throughput = np.zeros(len(medians))
+    np.divide(rows[1:], medians[1:], out=throughput[1:])
+    best = np.maximum.accumulate(np.where(throughput >= np.maximum.accumulate(throughput), rows, 0))
+    best[0] = 1
+    sizes: list[int] = best.tolist()
     return sizes
 
 

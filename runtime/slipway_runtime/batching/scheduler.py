@@ -86,11 +86,17 @@ class Scheduler:
             self._entries[request.id] = (entry, lane)
         return refusal
 
-    def decide(self, now: float) -> Decision:
-        """The next batch, if an executor is free; it counts as running from now on."""
+    def decide(self, now: float, ahead: bool = False) -> Decision:
+        """The next batch, if an executor is free; it counts as running from now on.
+
+        `ahead`: also when none is, for the executor that is expected to be free first. The batch counts as running
+        from then on, and the caller sets its `started_at` right when it ends.
+        """
         dropped = self.expire(now)
         if not self.has_free_executor:
-            return Decision(None, tuple(dropped))
+            if not ahead:
+                return Decision(None, tuple(dropped))
+            now = max(now, min(batch.predicted_end for batch in self._running.values()))
         wakes: list[float] = []
         for lane in self._lanes_by_urgency():
             if not self._alone:
