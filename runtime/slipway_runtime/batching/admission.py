@@ -16,7 +16,7 @@ from slipway_runtime.batching.work import Reason, Refusal
 from slipway_runtime.contract import BatchingMode
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Outlook:
     """What else waits and runs."""
 

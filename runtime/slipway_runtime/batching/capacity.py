@@ -20,12 +20,9 @@ class Capacity:
         self._policy = policy
         self._span = policy.planning_seconds
         self._largest = profile.max_batch_size
+        self._calm = False
+        """Nothing changed since the limits were computed for a load within the capacity."""
         self.refresh(0.0)
-
-    @property
-    def shedding(self) -> bool:
-        """A target that one row alone cannot keep sheds nothing: late answers are better than none at all."""
-        return self.feasible and self._policy.sheds_at_target
 
     @property
     def largest(self) -> int:
@@ -41,12 +38,15 @@ class Capacity:
         """To be called when the profile changed."""
         profile = self.profile
         self.feasible = profile.planned_seconds(1) <= self._span
+        self.shedding = self.feasible and self._policy.sheds_at_target
+        """A target that one row alone cannot keep sheds nothing: late answers are better than none at all."""
         if self.feasible:
             # Times never fall as sizes grow, so the sizes that keep up come first.
             self.batch_size = max(1, bisect_left(range(1, self._largest + 1), True, key=self._falls_behind))
         else:
             self.batch_size = profile.best_size(self._largest)
         self.rows_per_second = self._rate(self.batch_size)
+        self._calm = False
         self.follow(rows_per_second)
 
     def follow(self, rows_per_second: float) -> None:
@@ -56,6 +56,9 @@ class Capacity:
         room for both. Under overload some requests are lost anyway, and larger batches of fresh ones lose fewer.
         """
         overloaded = self.feasible and rows_per_second > self.rows_per_second
+        if not overloaded and self._calm:
+            return
+        self._calm = not overloaded
         self.batch_limit = self._overload_size(rows_per_second) if overloaded else self.batch_size
         patience = self._span if self.shedding else self._policy.timeout_seconds
         waiting = max(0.0, patience - self.profile.median_seconds(1))

@@ -76,11 +76,13 @@ def _form_static(lane: Lane, head: Entry, policy: BatchingPolicy, now: float) ->
 
 def _form_auto(lane: Lane, head: Entry, policy: BatchingPolicy, now: float) -> Formation:
     backlog, profile, capacity = lane.backlog, lane.profile, lane.capacity
-    rows = min(backlog.rows, capacity.batch_limit)
-    slack = lane.due(_most_urgent(lane, rows)) - now
-    size = max(1, profile.largest_within(slack, rows)) if lane.shedding else rows
-    if size < backlog.rows or lane.arrivals.rows_per_second > _BUSY * capacity.rows_per_second:
-        size = profile.best_size(size)
+    size = min(backlog.rows, capacity.batch_limit)
+    if size > 1:
+        if lane.shedding:
+            slack = lane.due(_most_urgent(lane, size)) - now
+            size = max(1, profile.largest_within(slack, size))
+        if size < backlog.rows or lane.arrivals.rows_per_second > _BUSY * capacity.rows_per_second:
+            size = profile.best_size(size)
     if size == backlog.rows and size < capacity.batch_limit:
         until = _wait_until(lane, head, size, policy, now)
         if until is not None:

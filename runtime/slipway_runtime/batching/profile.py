@@ -61,8 +61,8 @@ class ExecutionProfile:
         medians = {size: median(runs) for size, runs in sorted(points.items())}
         self._prior = _interpolate(medians, self._padded)
         self._indices = np.array(self._padded)
-        self._local = self._prior.copy()
-        self._visits = np.zeros(len(self._prior))
+        self._local: list[float] = self._prior.tolist()
+        self._visits = [0] * len(self._local)
         ratios = [run / medians[size] for size, runs in points.items() for run in runs]
         self._ratios: deque[float] = deque(ratios, maxlen=_RATIOS)
         self._recent: deque[float] = deque(maxlen=_DRIFT_WINDOW)
@@ -166,7 +166,7 @@ class ExecutionProfile:
     def _rescale(self) -> None:
         drift = sorted(self._recent)[_DRIFT_WINDOW // 2]
         self._scale *= drift
-        self._local *= drift
+        self._local = [seconds * drift for seconds in self._local]
         self._ratios = deque([ratio / drift for ratio in list(self._ratios)[-_KEPT_RATIOS:]], maxlen=_RATIOS)
         self._recent.clear()
         self._recent_faster = self._recent_slower = 0
@@ -175,8 +175,9 @@ class ExecutionProfile:
 
     def _refresh(self) -> None:
         self._learned_seconds = 0.0
-        visits, seeded = self._visits, _PRIOR_WEIGHT * self._prior * self._corrections()
-        at_size = np.maximum.accumulate((visits * self._local + seeded) / (visits + _PRIOR_WEIGHT))
+        visits, local = np.array(self._visits), np.array(self._local)
+        seeded = _PRIOR_WEIGHT * self._prior * self._corrections(visits, local)
+        at_size = np.maximum.accumulate((visits * local + seeded) / (visits + _PRIOR_WEIGHT))
         self._curve = at_size[self._indices]
         self._medians: list[float] = self._curve.tolist()
         self._best = _best_sizes(self._curve)
@@ -187,16 +188,16 @@ class ExecutionProfile:
         factor = max(_LEAST_MARGIN, self._tail * self._margin)
         self._planned: list[float] = (self._curve * factor).tolist()
 
-    def _corrections(self) -> NDArray[np.float64]:
+    def _corrections(self, visits: NDArray[np.int64], local: NDArray[np.float64]) -> NDArray[np.float64]:
         """What the seeded curve is multiplied by at each size: as at the nearest sizes that ran, in proportion.
 
         Otherwise a size that looked slow when it was measured would never run, and never be found to be faster.
         """
-        known = np.flatnonzero(self._visits)
+        known = np.flatnonzero(visits)
         if not len(known):
             return np.full(len(self._prior), self._scale)
-        visits, ratios = self._visits[known], self._local[known] / self._prior[known]
-        corrections = self._scale + visits / (visits + _NEIGHBOUR_WEIGHT) * (ratios - self._scale)
+        weights = visits[known] / (visits[known] + _NEIGHBOUR_WEIGHT)
+        corrections = self._scale + weights * (local[known] / self._prior[known] - self._scale)
         return np.interp(np.arange(len(self._prior)), known, corrections)
 
     def _estimate_tail(self) -> float:

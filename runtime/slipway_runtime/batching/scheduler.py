@@ -30,6 +30,10 @@ MARGIN_STEP: Final = 0.005
 """Smaller changes of the margin are not worth computing the curves again."""
 
 
+_NOTHING: Final = Decision()
+_NEVER: Final = float("-inf")
+
+
 class Scheduler:
     """`points` are warm-up runs in seconds per batch size, for rows of `row_elements` elements in `bucket`."""
 
@@ -48,6 +52,8 @@ class Scheduler:
         self._running: dict[int, Batch] = {}
         self._feedback = LateFeedback(policy.quantile)
         self._batches = 0
+        self._residuals: list[float] = []
+        self._residuals_at = _NEVER
         self._priority_seconds = PRIORITY_SHARE * policy.planning_seconds
 
     @property
@@ -80,7 +86,10 @@ class Scheduler:
         lane = self._lane_of(request)
         lane.arrivals.observe(now, request.rows)
         entry = self._entry(request, now)
-        refusal = refuse(entry, lane, self._outlook(lane, entry, now), self.policy, now)
+        if not self._entries and self.has_free_executor:
+            refusal = None
+        else:
+            refusal = refuse(entry, lane, self._outlook(lane, entry, now), self.policy, now)
         if refusal is None:
             lane.queue(entry)
             self._entries[request.id] = (entry, lane)
@@ -92,6 +101,8 @@ class Scheduler:
         `ahead`: also when none is, for the executor that is expected to be free first. The batch counts as running
         from then on, and the caller sets its `started_at` right when it ends.
         """
+        if not self._entries:
+            return _NOTHING
         dropped = self.expire(now)
         if not self.has_free_executor:
             if not ahead:
@@ -143,6 +154,7 @@ class Scheduler:
     def complete(self, batch: Batch, now: float, learn: bool = True) -> None:
         """Frees the executor. `learn` is false for a batch that failed: its time says nothing."""
         del self._running[batch.id]
+        self._residuals_at = _NEVER
         lane = self._lanes.get(batch.bucket)
         if lane is None or not learn:
             return
@@ -192,8 +204,8 @@ class Scheduler:
         return next(iter(self._entries.values()))[0]
 
     def _compare_with_target(self, lane: Lane, batch: Batch, now: float) -> bool:
-        ended = [part for part in batch.slices if part.last]
-        late = sum(now > part.target_at for part in ended)
+        ended = [part.target_at for part in batch.slices if part.stop == part.request.rows]
+        late = sum([now > target_at for target_at in ended])
         self._feedback.observe(len(ended), late, lane.profile.tail_factor)
         if abs(self._feedback.margin - lane.profile.margin) < MARGIN_STEP:
             return False
@@ -218,6 +230,7 @@ class Scheduler:
             predicted_seconds=profile.median_seconds(rows),
         )
         self._running[batch.id] = batch
+        self._residuals_at = _NEVER
         return batch
 
     def _refuse_all(self, lane: Lane, entries: Sequence[Entry], now: float) -> list[Refusal]:
@@ -233,15 +246,19 @@ class Scheduler:
         return refusals
 
     def _outlook(self, lane: Lane, entry: Entry, now: float) -> Outlook:
-        residuals = [0.0] * (self.policy.executors - len(self._running))
-        residuals += sorted([max(0.0, batch.predicted_end - now) for batch in self._running.values()])
+        if now != self._residuals_at:
+            free = [0.0] * (self.policy.executors - len(self._running))
+            busy = [max(0.0, batch.predicted_end - now) for batch in self._running.values()]
+            # Those that were formed ahead follow on the executors that end first.
+            self._residuals = (free + sorted(busy))[-self.policy.executors :]
+            self._residuals_at = now
         other_seconds = 0.0
         if len(self._lanes) > 1:
             for other in self._lanes.values():
                 if other is not lane and other.backlog.rows:
                     ahead = other.backlog.rows_up_to(entry.order)
                     other_seconds += other.profile.serial_seconds(ahead, other.capacity.batch_limit)
-        return Outlook(len(self._entries), residuals, other_seconds / self.policy.executors)
+        return Outlook(len(self._entries), self._residuals, other_seconds / self.policy.executors)
 
     def _lanes_by_urgency(self) -> list[Lane]:
         """The lane whose head must start soonest goes first."""

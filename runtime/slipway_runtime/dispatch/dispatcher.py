@@ -130,10 +130,10 @@ class Dispatcher:
         runner, scheduler, engine = self._runner, self.scheduler, self._engine
         wake_at: float | None = None
         runner.expire(now)
-        while engine.available > 0:
+        while engine.available > 0 or engine.room_ahead > 0:
             if runner.start_waiting():
                 continue
-            decision = scheduler.decide(now)
+            decision = scheduler.decide(now, ahead=engine.available == 0)
             for refusal in decision.dropped:
                 self._drop(refusal)
             if decision.batch is None:
@@ -200,6 +200,8 @@ class Dispatcher:
 
     def _arm(self, now: float, wake_at: float | None) -> None:
         """One timer for all; an early one is kept, because it finds out by itself what is next."""
+        if wake_at is None and not self._runner.has_begun and not self.scheduler.queued_requests:
+            return
         at = self._runner.next_deadline()
         if wake_at is not None and wake_at < at:
             at = wake_at

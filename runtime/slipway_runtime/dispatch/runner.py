@@ -61,6 +61,11 @@ class Runner:
         """Whether the engine runs something."""
         return self._executing > 0
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether any batch has begun and not ended; it may wait for a slot."""
+        return bool(self._runs)
+
     def tickets(self) -> list[Ticket]:
         """Of all batches that have begun and not ended."""
         return [ticket for run in self._runs for ticket in run.tickets()]
@@ -73,7 +78,7 @@ class Runner:
         return min([run.deadline_at for run in self._runs], default=_NEVER)
 
     def begin(self, batch: Batch) -> None:
-        """Only while the engine is available. The answers may come before this returns."""
+        """Only while the engine is available or has room ahead. The answers may come before this returns."""
         deadline_at = _NEVER
         for part in batch.slices:
             ticket = ticket_of(part)
@@ -84,7 +89,7 @@ class Runner:
         limit = max(_HANG_FACTOR * batch.predicted_seconds, self._scheduler.policy.timeout_seconds)
         run = Run(batch, limit, deadline_at)
         self._runs.add(run)
-        self._start(Piece(run, batch.slices))
+        self._start(Piece(run, batch.slices), batch.predicted_seconds)
 
     def start_waiting(self) -> bool:
         """Starts one piece of a batch that failed. False when there is none."""
@@ -105,6 +110,8 @@ class Runner:
 
     def expire(self, now: float) -> None:
         """Answers those whose time is over, even while the model still runs."""
+        if not self._runs:
+            return
         for run in [run for run in self._runs if run.deadline_at <= now]:
             waited_for = [ticket for ticket in run.tickets() if not ticket.ended_at]
             for ticket in waited_for:
@@ -117,7 +124,7 @@ class Runner:
             return answers.worker_restarted()
         return answers.deadline(ticket.deadline_at - ticket.offered_at, running=True)
 
-    def _start(self, piece: Piece) -> None:
+    def _start(self, piece: Piece, expected_seconds: float = 0.0) -> None:
         rows: int | None = None
         try:
             if self._shared:
@@ -137,13 +144,22 @@ class Runner:
             self._close(piece.run)
             return
         self._executing += 1
+        ahead = self._engine.available == 0
         self._engine.start(
-            Execution(inputs, lambda execution: self._ended(piece, execution, rows), piece.run.limit_seconds)
+            Execution(
+                inputs,
+                lambda execution: self._ended(piece, execution, rows, ahead),
+                piece.run.limit_seconds,
+                expected_seconds,
+            )
         )
 
-    def _ended(self, piece: Piece, execution: Execution, rows: int | None) -> None:
+    def _ended(self, piece: Piece, execution: Execution, rows: int | None, ahead: bool) -> None:
         """The next batch starts before the answers of this one are written."""
         self._executing -= 1
+        if ahead:
+            # It lay in the engine behind another batch; only now is it known since when it was computed.
+            piece.run.batch.started_at = self._clock() - execution.occupied_seconds
         error = execution.error
         if error is not None and not isinstance(error, RowsFailedError):
             self._recover(piece, error)
