@@ -40,6 +40,13 @@ class Mixed(torch.nn.Module):
         }
 
 
+class Simple(torch.nn.Module):
+    """What the examples of Triton's documentation are written for."""
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return first + second, first - second
+
+
 class Slow(torch.nn.Module):
     """Multiplies large matrices as many times as the input says: long, cancellable by nobody, without Python."""
 
@@ -90,6 +97,12 @@ def save_mixed(path: Path) -> Path:
         "flags": torch.zeros(1, 2, dtype=torch.bool),
     }
     save(script(Mixed()), path, inputs=examples)
+    return path
+
+
+def save_simple(path: Path) -> Path:
+    examples = {name: torch.zeros(1, 16, dtype=torch.int32) for name in ("INPUT0", "INPUT1")}
+    save(Simple(), path, inputs=examples, outputs=["OUTPUT0", "OUTPUT1"])
     return path
 
 

@@ -15,12 +15,13 @@ StartRuntime = Callable[..., RuntimeServer]
 
 @pytest.fixture(scope="session")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with linear.pt, mixed.pt, slow.pt and plain.pt."""
+    """A folder with linear.pt, mixed.pt, simple.pt, slow.pt and plain.pt."""
     from tests.runtime import archives as make
 
     folder = tmp_path_factory.mktemp("archives")
     make.save_linear(folder / "linear.pt")
     make.save_mixed(folder / "mixed.pt")
+    make.save_simple(folder / "simple.pt")
     make.save_slow(folder / "slow.pt")
     make.save_plain(make.Linear(), folder / "plain.pt")
     return folder
@@ -61,6 +62,17 @@ def linear(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def mixed(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RuntimeServer]:
     """Serves `Mixed` under the name mixed."""
     server = RuntimeServer(tmp_path_factory.mktemp("mixed"), "--uri", f"file://{archives}/mixed.pt", "--name", "mixed")
+    try:
+        yield server.wait_until_ready()
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RuntimeServer]:
+    """Serves the handler clients/echo.py under the name echo."""
+    flags = ["--uri", f"file://{Path(__file__).parent}/clients/echo.py", "--format", "Python", "--name", "echo"]
+    server = RuntimeServer(tmp_path_factory.mktemp("echo"), *flags)
     try:
         yield server.wait_until_ready()
     finally:

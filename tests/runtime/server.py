@@ -61,6 +61,12 @@ class RuntimeServer:
         """As tritonclient takes it."""
         return self.uri.removeprefix("http://")
 
+    @property
+    def grpc_address(self) -> str:
+        """Once it is ready, where it was given --grpc-port."""
+        (port,) = (line["grpc_port"] for line in self.log if "grpc_port" in line)
+        return f"127.0.0.1:{port}"
+
     def _listening(self) -> dict[str, Any]:
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:

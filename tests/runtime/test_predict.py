@@ -81,7 +81,9 @@ def test_refuses_with_400_what_is_no_json(client: httpx.Client) -> None:
 def test_shows_a_page_that_finds_its_document_behind_the_prefix(client: httpx.Client) -> None:
     assert "'/openapi.json'" in client.get("/docs").text
     assert "'/models/linear/openapi.json'" in client.get("/models/linear/docs").text
-    assert client.get("/models/linear").headers["location"] == "/models/linear/docs"
+    page = client.get("/models/linear", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert page.headers["location"] == "/models/linear/docs"
+    assert client.get("/models/linear").json() == {"status": "alive"}
     assert client.get("/models/linear/openapi.json").json()["servers"] == [{"url": "/models/linear"}]
 
 

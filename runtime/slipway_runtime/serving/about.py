@@ -75,7 +75,7 @@ def add_about(app: FastAPI, served: Served) -> None:
         )
     _add(app, "/v1/models", lambda: {"models": [name]})
     for path in ("/v1/models/{model}", "/v1/models/{model}/versions/{version}"):
-        _add_model(app, path, name, lambda: model_status(name, lifecycle.ready))
+        _add_model(app, path, name, lambda: model_status(name, lifecycle.ready), lambda: lifecycle.ready)
     _add_repository(app, served)
 
 

@@ -83,12 +83,14 @@ def _add_docs(app: FastAPI, served: Served) -> None:
         root_path = request.scope.get("root_path", "")
         return get_swagger_ui_html(openapi_url=f"{root_path}/openapi.json", title=f"{served.name} - Slipway")
 
-    async def redirect_to_docs(request: Request) -> Response:
+    async def show_root(request: Request) -> Response:
+        if "text/html" not in request.headers.get("accept", ""):
+            return json_response({"status": "alive"})  # what version 1 calls liveness
         return RedirectResponse(f"{request.scope.get('root_path', '')}/docs", status_code=307)
 
     app.add_route("/openapi.json", show_openapi, methods=READ)
     app.add_route("/docs", show_docs, methods=READ)
-    app.add_route("/", redirect_to_docs, methods=READ)
+    app.add_route("/", show_root, methods=READ)
 
 
 def _add_error_handlers(app: FastAPI, name: str) -> None:
