@@ -61,11 +61,15 @@ class Execution:
     """Called exactly once, in the loop's thread, after `outputs` or `error` is set."""
     limit_seconds: float = 60.0
     """Longer than this is a hang."""
+    expected_seconds: float = 0.0
+    """How long it is expected to take; 0 when nothing is. An engine may ask for the next batch shortly before."""
     outputs: Mapping[str, Array] | None = None
     """Borrowed until `Engine.release`."""
     error: PredictionError | None = None
     compute_seconds: float = 0.0
     """Of the model alone."""
+    occupied_seconds: float = 0.0
+    """How long it kept its slot: with the way to the model and back, without the time behind another batch."""
     handle: Any = None
     """The engine's own."""
 
@@ -82,6 +86,11 @@ class Engine(Protocol):
         """Slots that could take a batch now; less than `slots` while batches run or a worker restarts."""
 
     @property
+    def room_ahead(self) -> int:
+        """Batches that may be started although no slot is free: each waits in the engine for a batch that is about
+        to end, so that the model goes on without a pause."""
+
+    @property
     def alive(self) -> bool:
         """False when nothing can run and nothing is expected to come back: liveness fails."""
 
@@ -90,13 +99,15 @@ class Engine(Protocol):
         """Why it is not alive, in words."""
 
     def on_available(self, callback: Callable[[], None]) -> None:
-        """`callback` is called in the loop's thread whenever a slot came back by other means than `done`."""
+        """`callback` is called in the loop's thread whenever a slot came back by other means than `done`, and when
+        there is room ahead."""
 
     def allocate(self, layout: Layout) -> Mapping[str, Array]:
         """Arrays to write the rows of one batch into; uninitialised. One allocation per `start`."""
 
     def start(self, execution: Execution) -> None:
-        """Runs the batch. `done` may be called before this returns. Only while `available` is more than 0."""
+        """Runs the batch. `done` may be called before this returns. Only while `available` or
+        `room_ahead` is more than 0."""
 
     def release(self, execution: Execution) -> None:
         """The outputs were read; their memory may be used again."""

@@ -40,6 +40,7 @@ class InProcessEngine:
     """To be made in the event loop's thread. One batch at a time."""
 
     slots = 1
+    room_ahead = 0
 
     def __init__(self, loaded: Loaded, thread: ModelThread) -> None:
         self._model: Model = loaded.model
@@ -78,7 +79,7 @@ class InProcessEngine:
         if self._inline:
             begun = perf_counter()
             execution.outputs, execution.error = self._predict(execution)
-            execution.compute_seconds = perf_counter() - begun
+            execution.compute_seconds = execution.occupied_seconds = perf_counter() - begun
             if execution.compute_seconds > _BLOCKED_SECONDS:
                 self._leave_loop(execution.compute_seconds)
             execution.done(execution)
@@ -127,7 +128,7 @@ class InProcessEngine:
         self._limit.cancel()
         self._running = None
         execution.outputs, execution.error = answer
-        execution.compute_seconds = seconds
+        execution.compute_seconds = execution.occupied_seconds = seconds
         execution.done(execution)
 
     def _give_up(self, execution: Execution) -> None:

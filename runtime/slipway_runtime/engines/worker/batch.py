@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -39,7 +38,8 @@ class Batch:
     places: Sequence[Place]
     outputs: Slab
     sequence: int
-    hang_timer: asyncio.TimerHandle | None = None
+    begun_at: float = 0.0
+    """By `perf_counter`, when the worker was free for it."""
 
 
 class OutputSizes:

@@ -118,7 +118,7 @@ def _load_again(path: Path, config: RuntimeConfig, variant: str | None, enter: C
 
 def _answer(model: Model, channel: Channel) -> None:
     predictor = Predictor(model, channel)
-    while (received := channel.receive()) is not None:
+    while (received := predictor.next()) is not None:
         message, descriptors = received
         if isinstance(message, Run):
             predictor.run(message, descriptors)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from slipway_runtime.contract import RuntimeConfig, Stage
 from slipway_runtime.engines.choice import EngineChoice
 from slipway_runtime.engines.counts import EngineState
-from slipway_runtime.engines.engine import Execution, Layout, LoadedModel
+from slipway_runtime.engines.engine import Execution, Layout, LoadedModel, WorkerCrashedError
 from slipway_runtime.engines.worker.batch import Batch, OutputSizes, allocate, make_batch, rows_of
 from slipway_runtime.engines.worker.region import align
 from slipway_runtime.engines.worker.restarts import Cause
@@ -47,10 +47,11 @@ class WorkerEngine:
                 self._pool,
                 choice.variables(number),
                 # The start is as far as its first worker: the others begin when that one is ready.
-                Callbacks(_ignore if number else enter, self._back, self._finished),
+                Callbacks(_ignore if number else enter, self._free, self._finished, self._ended),
             )
             for number in range(choice.workers)
         )
+        self._returned: deque[Batch] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
 
     @classmethod
@@ -78,7 +79,11 @@ class WorkerEngine:
 
     @property
     def available(self) -> int:
-        return sum(worker.state is State.IDLE for worker in self.workers)
+        return sum(worker.free for worker in self.workers)
+
+    @property
+    def room_ahead(self) -> int:
+        return sum(worker.room_ahead for worker in self.workers)
 
     @property
     def alive(self) -> bool:
@@ -119,7 +124,7 @@ class WorkerEngine:
             execution.error = DeviceMemoryError(str(error))
             execution.done(execution)
             return
-        next(worker for worker in self.workers if worker.state is State.IDLE).run(batch)
+        self._next_worker().run(batch)
 
     def release(self, execution: Execution) -> None:
         slab = execution.handle
@@ -132,9 +137,34 @@ class WorkerEngine:
         if self._sweeper:
             self._sweeper.cancel()
         await asyncio.gather(*(worker.close(TEARDOWN_SECONDS) for worker in self.workers))
+        self._drop_returned("The runtime ends.")
 
-    def _back(self) -> None:
+    def _next_worker(self) -> Worker:
+        for worker in self.workers:
+            if worker.free:
+                return worker
+        return next(worker for worker in self.workers if worker.room_ahead)
+
+    def _free(self) -> None:
+        self._run_returned()
         self._notify()
+
+    def _ended(self, batches: Sequence[Batch]) -> None:
+        """They go before whatever is started from now on; when nothing can run them any more, they fail."""
+        self._returned.extend(batches)
+        self._run_returned()
+
+    def _run_returned(self) -> None:
+        while self._returned and self.available:
+            self._next_worker().run(self._returned.popleft())
+        if not self.alive:
+            self._drop_returned("Nothing is left that could run the batch.")
+
+    def _drop_returned(self, why: str) -> None:
+        while self._returned:
+            batch = self._returned.popleft()
+            batch.execution.error = WorkerCrashedError(why)
+            batch.execution.done(batch.execution)
 
     def _finished(
         self, worker: Worker, batch: Batch, outputs: Mapping[str, Array] | None, error: PredictionError | None
@@ -145,11 +175,12 @@ class WorkerEngine:
             execution.handle = batch.outputs
             used = sum(align(array.nbytes) for array in outputs.values())
             self._sizes.learn(rows_of(execution.inputs), used)
-        elif worker.state is State.IDLE:
+        elif worker.state in (State.IDLE, State.BUSY):
             self._pool.give(batch.outputs)
         if error is None:
             # After an error the inputs may be wanted for another try; they are freed with the execution.
             self._pool.give(batch.inputs)
+        self._run_returned()
         execution.done(execution)
 
     def _sweep(self) -> None:

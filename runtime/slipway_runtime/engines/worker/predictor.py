@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import deque
 from collections.abc import Mapping, Sequence
 from time import perf_counter
 
 from slipway_runtime.engines.worker.faults import encode_fault
 from slipway_runtime.engines.worker.region import Place, Region, plan
-from slipway_runtime.engines.worker.wire import BrokenMessageError, Channel, Done, Need, Room, Run
+from slipway_runtime.engines.worker.wire import BrokenMessageError, Channel, Done, Message, Need, Room, Run
 from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.model import Model, OutputError, PredictionError, RowsFailedError
 
@@ -27,6 +28,12 @@ class Predictor:
         self._model = model
         self._channel = channel
         self._regions: dict[int, Region] = {}
+        self._early: deque[tuple[Message, list[int]]] = deque()
+        """What came while an answer to `Need` was waited for."""
+
+    def next(self) -> tuple[Message, list[int]] | None:
+        """The next message and its descriptors; None when the gateway is gone."""
+        return self._early.popleft() if self._early else self._channel.receive()
 
     def forget(self, identities: Sequence[int]) -> None:
         for identity in identities:
@@ -71,14 +78,13 @@ class Predictor:
 
     def _ask_for_room(self, sequence: int, size_bytes: int) -> Region:
         self._channel.send(Need(sequence, size_bytes))
-        received = self._channel.receive()
-        if received is None:
-            raise GatewayGoneError
-        message, descriptors = received
-        if not isinstance(message, Room):
-            raise BrokenMessageError(f"{type(message).__name__} where Room was expected")
-        self._learn(message.regions, descriptors)
-        return self._regions[message.outputs]
+        while (received := self._channel.receive()) is not None:
+            message, descriptors = received
+            if isinstance(message, Room):
+                self._learn(message.regions, descriptors)
+                return self._regions[message.outputs]
+            self._early.append(received)
+        raise GatewayGoneError
 
     def _learn(self, regions: Sequence[tuple[int, int]], descriptors: Sequence[int]) -> None:
         if len(regions) != len(descriptors):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from time import monotonic
 from typing import Final
 
@@ -18,6 +19,7 @@ from slipway_runtime.engines.worker.batch import Batch, read_outputs
 from slipway_runtime.engines.worker.exits import count_oom_kills, explain_exit
 from slipway_runtime.engines.worker.facts import decode_model
 from slipway_runtime.engines.worker.faults import decode_fault
+from slipway_runtime.engines.worker.line import Line
 from slipway_runtime.engines.worker.process import WorkerProcess, resident_bytes
 from slipway_runtime.engines.worker.region import PlaceError
 from slipway_runtime.engines.worker.restarts import Cause, Restarts
@@ -62,10 +64,12 @@ class Callbacks:
 
     enter: Callable[[Stage], None]
     """The first start has come to this stage."""
-    back: Callable[[], None]
-    """It can run a batch again, after a restart."""
+    free: Callable[[], None]
+    """It can run a batch again after a restart, or take the next one while the last is about to end."""
     finished: Callable[[Worker, Batch, Mapping[str, Array] | None, PredictionError | None], None]
-    """The batch came to its end. The worker is idle, or in the case of its end about to be started again."""
+    """The batch came to its end. The worker is free for another, or was lost and is to be started again."""
+    ended: Callable[[Sequence[Batch]], None]
+    """The process ended before it had begun these; another can run them."""
 
 
 class Worker:
@@ -100,8 +104,7 @@ class Worker:
         self._end: tuple[Cause, str] | None = None
         """Why this process is being killed, when the gateway does it."""
         self._known: set[int] = set()
-        self._stale: set[int] = set()
-        self._batch: Batch | None = None
+        self._line = Line(loop, self._hung, callbacks.free)
         self._ended = asyncio.Event()
 
     @property
@@ -131,49 +134,56 @@ class Worker:
         self._spawn(load)
         return await self._first
 
+    @property
+    def free(self) -> bool:
+        return self.state is State.IDLE and self._end is None
+
+    @property
+    def room_ahead(self) -> bool:
+        """It computes a batch that is about to end, and has no other."""
+        return self._line.open and self._end is None
+
     def run(self, batch: Batch) -> None:
-        """Only while idle."""
+        """Only while free or while there is room ahead."""
         assert self._process is not None
-        self._flush_stale()
         regions, descriptors = self._introduce(batch.inputs, batch.outputs)
-        execution = batch.execution
-        self.state = State.BUSY
-        self._batch = batch
-        self._process.send(
-            Run(
-                batch.sequence,
-                batch.inputs.identity,
-                batch.places,
-                batch.outputs.identity,
-                execution.limit_seconds,
-                regions,
-            ),
-            descriptors,
+        run = Run(
+            batch.sequence,
+            batch.inputs.identity,
+            batch.places,
+            batch.outputs.identity,
+            batch.execution.limit_seconds,
+            regions,
         )
-        batch.hang_timer = self._loop.call_later(execution.limit_seconds, self._hung, batch)
+        self.state = State.BUSY
+        self._process.send(run, descriptors)
+        self._line.add(batch)
 
     def forget(self, identities: frozenset[int]) -> None:
-        """These slabs are no more; the process is told when it is idle."""
-        self._stale |= identities & self._known
-        if self.state is State.IDLE:
-            self._flush_stale()
+        """These slabs are no more."""
+        stale = identities & self._known
+        if stale and self._process and self.state in (State.IDLE, State.BUSY):
+            self._process.send(Forget(sorted(stale)))
+            self._known -= stale
 
     async def close(self, seconds: float) -> None:
         """The process runs its teardown and is killed when that takes longer."""
         previous, self.state = self.state, State.CLOSED
         self._first.cancel()
         self._cancel_timer()
-        if not self._process:
-            return
+        if self._process:
+            await self._end_process(self._process, previous, seconds)
+        self._line.close()
+
+    async def _end_process(self, process: WorkerProcess, previous: State, seconds: float) -> None:
         if previous is State.IDLE:
-            self._process.send(Close())
+            process.send(Close())
             try:
                 await asyncio.wait_for(self._ended.wait(), seconds)
             except TimeoutError:
                 log.warning("Worker %d did not end within %.1f s of its teardown and is killed", self.number, seconds)
-        if self._process:
-            self._process.kill()
-            await self._ended.wait()
+        process.kill()
+        await self._ended.wait()
 
     def _spawn(self, load: Load) -> None:
         self._load = load
@@ -181,7 +191,6 @@ class Worker:
         self._stage = Stage.LOAD
         self._end = None
         self._known.clear()
-        self._stale.clear()
         self._ended.clear()
         self._oom_kills = count_oom_kills()
         self._began = monotonic()
@@ -195,25 +204,36 @@ class Worker:
             self._timer = self._loop.call_later(self._start_limit_seconds, self._start_hung)
 
     def _on_message(self, message: Message) -> None:
-        batch = self._batch
         try:
-            match message:
-                case Done() if batch and message.sequence == batch.sequence:
-                    self._finish(batch, message)
-                case Need() if batch and message.sequence == batch.sequence:
-                    self._make_room(batch, message.size_bytes)
-                case Progress():
-                    self._stage = Stage(message.stage)
-                    if not self._first.done():
-                        self._callbacks.enter(self._stage)
-                case Loaded() if self.state is State.STARTING:
-                    self._loaded(decode_model(message.model) if message.model else None)
-                case Failed() if self.state is State.STARTING:
-                    self._failed(StartupError(Stage(message.stage), FailureReason(message.reason), message.message))
-                case _ if self.state is not State.CLOSED:
-                    raise BrokenMessageError(f"{type(message).__name__} while it was {self.state}")
+            then = self._understand(message)
         except (BrokenMessageError, PlaceError, ValueError, TypeError) as error:
             self._on_broken(str(error))
+        else:
+            then()
+
+    def _understand(self, message: Message) -> Callable[[], None]:
+        """What follows from it. Raises on what no worker in this state says."""
+        batch = self._line.head
+        match message:
+            case Done() if batch and message.sequence == batch.sequence:
+                outputs = read_outputs(batch, message)
+                error = decode_fault(message.fault, outputs) if message.fault is not None else None
+                return partial(self._finish, batch, outputs or None, error, float(message.compute_seconds))
+            case Need() if batch and message.sequence == batch.sequence:
+                return partial(self._make_room, batch, int(message.size_bytes))
+            case Progress():
+                return partial(self._enter, Stage(message.stage))
+            case Loaded() if self.state is State.STARTING:
+                return partial(self._loaded, decode_model(message.model) if message.model else None)
+            case Failed() if self.state is State.STARTING:
+                failure = StartupError(Stage(message.stage), FailureReason(message.reason), str(message.message))
+                return partial(self._failed, failure)
+        raise BrokenMessageError(f"{type(message).__name__} while it was {self.state}")
+
+    def _enter(self, stage: Stage) -> None:
+        self._stage = stage
+        if not self._first.done():
+            self._callbacks.enter(stage)
 
     def _loaded(self, model: LoadedModel | None) -> None:
         self._cancel_timer()
@@ -227,25 +247,24 @@ class Worker:
             self._first.set_result(model)
             return
         log.info("Worker %d is back after %.2f s", self.number, seconds, extra={"pid": self.pid})
-        self._callbacks.back()
+        self._callbacks.free()
 
     def _failed(self, error: StartupError) -> None:
         self._stop(Cause.START, f"cannot load the model ({error.reason}): {error.message}")
         if not self._first.done():
             self._first.set_exception(error)
 
-    def _finish(self, batch: Batch, message: Done) -> None:
-        outputs = read_outputs(batch, message)
-        error = decode_fault(message.fault, outputs) if message.fault is not None else None
-        seconds = float(message.compute_seconds)
-        self._settle(batch)
-        if self.state is State.BUSY:
+    def _finish(
+        self, batch: Batch, outputs: Mapping[str, Array] | None, error: PredictionError | None, seconds: float
+    ) -> None:
+        self._line.finish()
+        if self.state is State.BUSY and not len(self._line):
             self.state = State.IDLE
         self.batches += 1
         self.compute_seconds += seconds
         self._history.record_success()
         batch.execution.compute_seconds = seconds
-        self._callbacks.finished(self, batch, outputs or None, error)
+        self._callbacks.finished(self, batch, outputs, error)
 
     def _make_room(self, batch: Batch, size_bytes: int) -> None:
         assert self._process is not None
@@ -266,17 +285,11 @@ class Worker:
         self._known |= new.keys()
         return [(slab.identity, slab.size_bytes) for slab in new.values()], [slab.fd for slab in new.values()]
 
-    def _flush_stale(self) -> None:
-        if self._stale and self._process:
-            self._process.send(Forget(sorted(self._stale)))
-            self._known -= self._stale
-            self._stale = set()
-
     def _hung(self, batch: Batch) -> None:
         # Its answer may lie there unread, when it was this process that had no time.
         if self._process:
             self._process.receive()
-        if self._batch is batch:
+        if self._line.head is batch:
             self._stop(Cause.HANG, f"took longer than {batch.execution.limit_seconds:g} s for one batch")
 
     def _start_hung(self) -> None:
@@ -300,13 +313,12 @@ class Worker:
 
     def _conclude(self, cause: Cause, how: str) -> None:
         self._cancel_timer()
-        batch = self._batch
-        if batch:
-            self._settle(batch)
+        left = self._line.clear()
         if self.state is not State.CLOSED:
             self.last_end = f"The worker {how}"
             self._plan_restart(cause, how)
-        if batch:
+        self._callbacks.ended(left[1:])
+        for batch in left[:1]:
             self._callbacks.finished(self, batch, None, _as_error(cause, how))
 
     def _plan_restart(self, cause: Cause, how: str) -> None:
@@ -322,11 +334,6 @@ class Worker:
         assert self._load is not None
         self._timer = self._loop.call_later(delay, self._spawn, self._load)
         log.error("Worker %d %s; it is started again in %.1f s", self.number, how, delay, extra={"cause": cause})
-
-    def _settle(self, batch: Batch) -> None:
-        self._batch = None
-        if batch.hang_timer:
-            batch.hang_timer.cancel()
 
     def _cancel_timer(self) -> None:
         if self._timer:

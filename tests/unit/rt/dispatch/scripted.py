@@ -42,6 +42,8 @@ class ScriptedEngine:
     alive: bool = True
     down: int = 0
     """Slots that are restarting."""
+    ahead: int = 0
+    """Batches that it takes while all slots run one."""
     running: list[Execution] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     """Rows of every batch that was started."""
@@ -53,6 +55,11 @@ class ScriptedEngine:
     def available(self) -> int:
         return max(0, self.slots - self.down - len(self.running)) if self.alive else 0
 
+    @property
+    def room_ahead(self) -> int:
+        full = self.alive and len(self.running) >= self.slots - self.down > 0
+        return max(0, self.slots - self.down + self.ahead - len(self.running)) if full else 0
+
     def on_available(self, callback: Callable[[], None]) -> None:
         self._callback = callback
 
@@ -61,7 +68,7 @@ class ScriptedEngine:
         return {name: np.full(shape, -7, dtype) for name, (shape, dtype) in layout.items()}
 
     def start(self, execution: Execution) -> None:
-        assert self.available > 0
+        assert self.available > 0 or self.room_ahead > 0
         self.running.append(execution)
         self.sizes.append(execution.inputs["x"].shape[0])
 
@@ -84,11 +91,16 @@ class ScriptedEngine:
             except PredictionError as raised:
                 error = raised
         execution.error = error
-        execution.compute_seconds = 0.001
+        execution.compute_seconds = execution.occupied_seconds = 0.001
         execution.done(execution)
 
     def come_back(self) -> None:
         self.down = 0
+        self._callback()
+
+    def ask_for_more(self) -> None:
+        """A running batch is about to end."""
+        self.ahead = 1
         self._callback()
 
     def end_all(self) -> None:

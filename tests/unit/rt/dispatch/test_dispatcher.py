@@ -493,3 +493,67 @@ def test_batches_are_counted() -> None:
     assert [sample.value for sample in rows if sample.name.endswith("_sum")] == [2.0]
     retries = {sample.labels["cause"]: sample.value for sample in families["slipway_runtime_batch_retries"].samples}
     assert retries == {"bisect": 1, "memory": 0, "crash": 0, "hang": 0}
+
+
+def test_the_next_batch_is_handed_over_when_the_engine_asks_for_it_and_no_sooner() -> None:
+    async def scenario() -> None:
+        client = make_client()
+        first = client.submit(1)
+        await settle()
+        assert client.engine.running[0].expected_seconds > 0
+        waiting = [client.submit(2), client.submit(3)]
+        await settle()
+        assert client.engine.sizes == [1]
+        client.engine.ask_for_more()
+        assert client.engine.sizes == [1, 2]
+        late = client.submit(4)
+        await settle()
+        assert client.engine.sizes == [1, 2]
+        client.engine.ahead = 0
+        client.engine.end()
+        assert client.is_right(first)
+        assert client.engine.sizes == [1, 2]
+        client.engine.end()
+        assert all(client.is_right(ticket) for ticket in waiting)
+        assert client.engine.sizes == [1, 2, 1]
+        client.engine.end()
+        assert client.is_right(late)
+        assert client.dispatcher.unanswered == 0
+
+    play(scenario)
+
+
+def test_a_batch_that_was_handed_over_early_is_timed_from_when_the_slot_was_its_own() -> None:
+    async def scenario() -> None:
+        client = make_client(ScriptedEngine(ahead=1))
+        client.submit(1)
+        await settle()
+        ticket = client.submit(2)
+        await settle()
+        assert len(client.engine.running) == 2
+        client.engine.end()
+        await asyncio.sleep(0.05)
+        client.engine.end()
+        assert client.is_right(ticket)
+        count, seconds = client.counts.batches[1]
+        assert count == 2
+        # The engine says that the second took a millisecond, however long it lay there.
+        assert seconds < 0.05
+
+    play(scenario)
+
+
+def test_a_worker_that_dies_with_a_batch_ahead_loses_no_request() -> None:
+    async def scenario() -> None:
+        client = make_client(ScriptedEngine(ahead=1))
+        tickets = [client.submit(1)]
+        await settle()
+        tickets.append(client.submit(2))
+        await settle()
+        client.engine.end(0, CRASHED)
+        client.engine.end_all()
+        await settle()
+        client.engine.end_all()
+        assert all(client.is_right(ticket) for ticket in tickets)
+
+    play(scenario)
