@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 from slipway_runtime.http.exchange import Request
 from slipway_runtime.http.head import Head
 from slipway_runtime.http.line import Line, PendingReply
-from slipway_runtime.http.wire import CLOSE, KEEP_ALIVE, has_body, header, status_line
+from slipway_runtime.http.wire import BODILESS, CLOSE, KEEP_ALIVE, header, status_line
 
 if TYPE_CHECKING:
     from slipway_runtime.http.connection import Connection
@@ -133,7 +133,7 @@ class AsgiReply(PendingReply):
 
     def _head_answer(self, status: int, content_type: bytes, size: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         self.done = True
-        last = self.close or self._connection.is_last(self)
+        last = self.close or (self._server.draining and self._connection.is_last(self))
         self.close = last
         self._connection.write([self.line.head(self, status, content_type, size, headers, last)], 0)
         self.line.leave()
@@ -143,10 +143,10 @@ class AsgiReply(PendingReply):
         self.begun = True
         kept = [(name, value) for name, value in headers if name.lower() not in _ANSWERED_HERE]
         sizes = [int(value) for name, value in kept if name.lower() == b"content-length"]
-        last = self.close or _asks_to_close(headers) or self._connection.is_last(self)
+        last = self.close or _asks_to_close(headers) or (self._server.draining and self._connection.is_last(self))
         if sizes:
             self._left_bytes = sizes[0]
-        elif has_body(status) and not self.head_only:
+        elif status not in BODILESS and not self.head_only:
             if self.version == "1.1":
                 self._chunks = True
                 kept.append((b"Transfer-Encoding", b"chunked"))
@@ -154,7 +154,7 @@ class AsgiReply(PendingReply):
                 last = True  # HTTP/1.0 knows the end of such an answer by the end of the connection
         self.close = last
         lines = [status_line(status), *(header(name, value) for name, value in kept)]
-        lines += [header(b"X-Request-Id", self.request_id.encode("latin-1")), self._connection.date_line]
+        lines += [header(b"X-Request-Id", self.request_id.encode("latin-1")), self._server.date_line]
         if last or self.version == "1.0":
             lines.append(CLOSE if last else KEEP_ALIVE)
         self._connection.write([b"".join(lines) + b"\r\n"], 0)

@@ -15,10 +15,10 @@ import numpy as np
 
 from slipway_runtime.http.asgi import AsgiReply
 from slipway_runtime.http.chunked import ChunkedBody
-from slipway_runtime.http.exchange import Handler, Request
+from slipway_runtime.http.exchange import Request
 from slipway_runtime.http.head import Head, HeadReader, check_expectation, invalid_http
 from slipway_runtime.http.line import Line, PendingReply
-from slipway_runtime.http.wire import CONTINUE, choose_request_id, send_error
+from slipway_runtime.http.wire import CONTINUE, choose_request_id, new_request_id, send_error
 from slipway_runtime.protocol.codec import Buffer
 from slipway_runtime.protocol.errors import ApiError
 
@@ -47,7 +47,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def __init__(self, server: HttpServer) -> None:
         self._server = server
-        self._line = Line(self, server.budget)
+        self._line = Line(self, server)
         self._transport: asyncio.Transport = None  # type: ignore[assignment]
         self.client = ""
         self.peer: tuple[str, int] | None = None
@@ -181,7 +181,7 @@ class Connection(asyncio.BufferedProtocol):
             known = self._known_bytes
             if known and data.startswith(known, start):
                 assert self._known_head is not None
-                return self._begin(self._known_head, data, start + len(known))
+                return self._begin(self._known_head, data, start + len(known), waits=False)
             self._reader = HeadReader(self._server.rules.limits)
             self.read_deadline = self._server.now + self._server.rules.limits.header_timeout_seconds
             stop = self._reader.feed(data, start)
@@ -190,15 +190,17 @@ class Connection(asyncio.BufferedProtocol):
             return len(data)
         head, self._reader = self._reader.head, None
         assert head is not None
-        if whole and stop - start <= _REMEMBERED_HEAD_BYTES:
+        self._head = head
+        waits = check_expectation(head)
+        if whole and not waits and stop - start <= _REMEMBERED_HEAD_BYTES:
             self._known_bytes, self._known_head = data[start:stop], head
-        return self._begin(head, data, stop)
+        return self._begin(head, data, stop, waits)
 
-    def _begin(self, head: Head, data: bytes, start: int) -> int:
-        """The head is here; the body begins at `start`. Raises `ApiError` for what is refused before its body."""
+    def _begin(self, head: Head, data: bytes, start: int, waits: bool) -> int:
+        """The head is here; the body begins at `start`. `waits`: the client, for 100 Continue. Raises `ApiError` for
+        what is refused before its body."""
         self._head = head
         server = self._server
-        waits = check_expectation(head)
         server.admit(head)
         length = head.length_bytes
         if length is None:
@@ -223,8 +225,11 @@ class Connection(asyncio.BufferedProtocol):
         return start
 
     def _charge(self, size_bytes: int) -> None:
-        self._server.charge(self._charged_bytes, size_bytes)
-        self._charged_bytes += size_bytes
+        """For a body that grows by `size_bytes`. Raises `ApiError`."""
+        whole, server = self._charged_bytes + size_bytes, self._server
+        if whole > server.rules.max_request_bytes or not server.budget.take(size_bytes):
+            raise server.too_much(whole, size_bytes)
+        self._charged_bytes = whole
 
     def _dispatch(self, body: Buffer) -> None:
         head, server = self._head, self._server
@@ -245,24 +250,24 @@ class Connection(asyncio.BufferedProtocol):
         )
         handler = server.routes.get(head.path) if head.method == b"POST" else None
         if handler is None:
-            reply: PendingReply = AsgiReply(self._line, head, request, self, server)
-        else:
-            reply = PendingReply(self._line, request.request_id, head.version)
-        reply.charged_bytes, self._charged_bytes = self._charged_bytes, 0
-        if not head.keep_alive:
-            reply.close = self._discarding = True
-        server.counts.requests += 1
-        server.counts.request_bytes += len(body)
-        self._line.add(reply)
-        if handler is not None:
-            self._hand_over(handler, request, reply)
-
-    def _hand_over(self, handler: Handler, request: Request, reply: PendingReply) -> None:
+            self._line_up(AsgiReply(self._line, head, request, self, server), head)
+            return
+        reply = PendingReply(self._line, request.request_id, head.version)
+        self._line_up(reply, head)
         try:
             handler(request, reply)
         except Exception:
             log.exception("A request failed inside the runtime", extra={"request_id": request.request_id})
-            self._server.fail(reply)
+            server.fail(reply)
+
+    def _line_up(self, reply: PendingReply, head: Head) -> None:
+        counts = self._server.counts
+        counts.requests += 1
+        counts.request_bytes += self._charged_bytes
+        reply.charged_bytes, self._charged_bytes = self._charged_bytes, 0
+        if not head.keep_alive:
+            reply.close = self._discarding = True
+        self._line.add(reply)
 
     def _refuse(self, error: ApiError) -> None:
         """Nothing is read after this, since nobody knows where the next request would begin."""
@@ -271,7 +276,7 @@ class Connection(asyncio.BufferedProtocol):
         self._discarding = True
         reply = PendingReply(
             self._line,
-            _request_id(head) if head else choose_request_id(None),
+            _request_id(head) if head else new_request_id(),
             head_only=head is not None and head.method == b"HEAD",
         )
         reply.close = reply.linger = True
@@ -314,12 +319,9 @@ class Connection(asyncio.BufferedProtocol):
 
     # Output: what the line asks for.
 
-    @property
-    def date_line(self) -> bytes:
-        return self._server.date_line
-
     def is_last(self, reply: PendingReply) -> bool:
-        return self._server.draining and len(self._line.waiting) == 1 and not self._more_input and not self._stash
+        """Asked while draining."""
+        return len(self._line.waiting) == 1 and not self._more_input and not self._stash
 
     def write(self, pieces: Sequence[bytes], size_bytes: int) -> None:
         self._server.counts.response_bytes += size_bytes
@@ -444,4 +446,4 @@ def _has_input(transport: asyncio.Transport) -> bool:
 
 def _request_id(head: Head) -> str:
     given = head.headers.get(b"x-request-id")
-    return choose_request_id(given.decode("latin-1") if given else None)
+    return new_request_id() if given is None else choose_request_id(given.decode("latin-1"))

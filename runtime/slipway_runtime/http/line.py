@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from slipway_runtime.http.budget import ByteBudget
-from slipway_runtime.http.wire import CLOSE, KEEP_ALIVE, has_body, header, status_line
+from slipway_runtime.http.wire import BODILESS, CLOSE, KEEP_ALIVE, header, status_line
 from slipway_runtime.protocol.codec import Buffer
 
 _JOIN_BYTES: Final = 64 * 1024
@@ -28,8 +28,13 @@ class Output(Protocol):
     def after(self, reply: PendingReply) -> None:
         """The answer was written whole and has left the line."""
 
-    @property
-    def date_line(self) -> bytes: ...
+
+class House(Protocol):
+    """What all lines of a server share."""
+
+    budget: ByteBudget
+    draining: bool
+    date_line: bytes
 
 
 class PendingReply:
@@ -82,29 +87,33 @@ class PendingReply:
 
 
 class Line:
-    __slots__ = ("_budget", "_output", "waiting")
+    __slots__ = ("_house", "_output", "waiting")
 
-    def __init__(self, output: Output, budget: ByteBudget) -> None:
+    def __init__(self, output: Output, house: House) -> None:
         self.waiting: deque[PendingReply] = deque()
         self._output = output
-        self._budget = budget
+        self._house = house
 
     def add(self, reply: PendingReply) -> None:
-        self.waiting.append(reply)
-        if len(self.waiting) == 1:
+        waiting = self.waiting
+        if not waiting:
+            waiting.append(reply)
             reply.begin()
+        else:
+            waiting.append(reply)
 
     def answer(
         self, reply: PendingReply, status: int, content_type: bytes, parts: Sequence[Buffer], headers: Headers
     ) -> None:
-        self.give_back(reply)
+        if reply.charged_bytes:
+            self.give_back(reply)
         size = 0
         for part in parts:
             size += len(part) if type(part) is bytes else memoryview(part).nbytes
         first = self.waiting[0] is reply
-        last = reply.close or (first and self._output.is_last(reply))
+        last = reply.close or (first and self._house.draining and self._output.is_last(reply))
         head = self.head(reply, status, content_type, size, headers, last)
-        pieces = [head] if reply.head_only or not has_body(status) else _pieces(head, parts, size)
+        pieces = [head] if reply.head_only or status in BODILESS else _pieces(head, parts, size)
         if first:
             reply.close = last
             self._output.write(pieces, size)
@@ -120,14 +129,14 @@ class Line:
             rest += CLOSE
         elif reply.version == "1.0":
             rest += KEEP_ALIVE
-        if not has_body(status):
-            return b"%b%b%b\r\n" % (status_line(status), self._output.date_line, rest)
+        if status in BODILESS:
+            return b"%b%b%b\r\n" % (status_line(status), self._house.date_line, rest)
         return b"%bContent-Type: %b\r\nContent-Length: %d\r\nX-Request-Id: %b\r\n%b%b\r\n" % (
             status_line(status),
             content_type,
             size,
             reply.request_id.encode("latin-1"),
-            self._output.date_line,
+            self._house.date_line,
             rest,
         )
 
@@ -153,7 +162,7 @@ class Line:
                 reply.forget()
 
     def give_back(self, reply: PendingReply) -> None:
-        self._budget.give(reply.charged_bytes)
+        self._house.budget.give(reply.charged_bytes)
         reply.charged_bytes = 0
 
 

@@ -241,23 +241,22 @@ class HttpServer:
         if refusal is not None:
             raise refusal
 
-    def charge(self, charged_bytes: int, size_bytes: int) -> None:
-        """For a body that grows from `charged_bytes` by `size_bytes`. Raises `ApiError`."""
+    def too_much(self, whole_bytes: int, more_bytes: int) -> ApiError:
+        """Why a body cannot grow by `more_bytes` to `whole_bytes`."""
         limit = self.rules.max_request_bytes
-        if charged_bytes + size_bytes > limit:
-            raise ApiError(
+        if whole_bytes > limit:
+            return ApiError(
                 413,
                 "body_too_large",
                 f"The body is larger than {limit} bytes (spec.traffic.maxRequestBytes). Send less at once.",
             )
-        if not self.budget.take(size_bytes):
-            raise ApiError(
-                429,
-                "bytes_budget",
-                f"Requests in flight hold {self.budget.used_bytes} of {self.budget.limit_bytes} bytes"
-                f" (maxInflightBytes); another {size_bytes} do not fit now.",
-                headers={"Retry-After": str(random.randint(1, 2))},  # noqa: S311 - spreads clients, guards nothing
-            )
+        return ApiError(
+            429,
+            "bytes_budget",
+            f"Requests in flight hold {self.budget.used_bytes} of {self.budget.limit_bytes} bytes"
+            f" (maxInflightBytes); another {more_bytes} do not fit now.",
+            headers={"Retry-After": str(random.randint(1, 2))},  # noqa: S311 - spreads clients, guards nothing
+        )
 
     def refused(self, error: ApiError, head: Head | None, request_id: str, client: str, started_at: float) -> None:
         self.counts.refuse(error.code)

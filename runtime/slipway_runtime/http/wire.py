@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -19,19 +18,16 @@ KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
 """Only HTTP/1.0 needs to be told."""
 _REQUEST_ID_LIMIT: Final = 128
 _LINE_BREAKS: Final = b"\r\n\0"
-_BODILESS: Final = frozenset({204, 304})
+BODILESS: Final = frozenset({204, 304})
+"""Statuses without a body."""
 
-_STATUS_LINES: Final = {
+STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus if status >= 200
 }
 
 
 def status_line(status: int) -> bytes:
-    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
-
-
-def has_body(status: int) -> bool:
-    return status not in _BODILESS
+    return STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
 def header(name: bytes, value: bytes) -> bytes:
@@ -43,7 +39,12 @@ def choose_request_id(given: str | None) -> str:
     """The client's own when it is printable and short, because it is echoed in a header and logged."""
     if given and len(given) <= _REQUEST_ID_LIMIT and given.isascii() and given.isprintable():
         return given
-    return _RUN + format(next(_numbers), "016x")
+    return new_request_id()
+
+
+def new_request_id() -> str:
+    """Unique, not secret: 32 hexadecimal digits, of which the first half tells the process."""
+    return "%s%016x" % (_RUN, next(_numbers))  # noqa: UP031 - half the time of an f-string
 
 
 _RUN: Final = secrets.token_hex(8)
@@ -54,7 +55,3 @@ def send_error(reply: Reply, error: ApiError, *, request_id: str, model: str) ->
     body: list[Buffer] = [render(error.body(request_id=request_id, model=model))]
     headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in error.headers.items()]
     reply.send(error.status, b"application/json", body, headers)
-
-
-def join(head: bytes, parts: Sequence[Buffer]) -> bytes:
-    return b"".join((head, *parts))
