@@ -7,6 +7,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from slipway_runtime.contract import SLAConfig
 from slipway_runtime.dispatch.counts import DispatchCounts
+from slipway_runtime.engines.counts import EngineCounts
 from slipway_runtime.http.counts import HttpCounts
 from slipway_runtime.lifecycle import Lifecycle
 from slipway_runtime.telemetry.cgroup import CgroupCollector
@@ -27,6 +28,8 @@ class Metrics:
         self.registry.register(self.request_counts)
         self.dispatch_counts = DispatchCounts()
         self.registry.register(self.dispatch_counts)
+        self.engine_counts = EngineCounts()
+        self.registry.register(self.engine_counts)
         self.http_counts = HttpCounts()
         self.registry.register(self.http_counts)
         self.registry.register(CgroupCollector())

@@ -14,6 +14,7 @@ from slipway_runtime.artifact.fetch import Fetched, check_digest, fetch_artifact
 from slipway_runtime.artifact.source import ArtifactError
 from slipway_runtime.contract import CACHE_DIRECTORY, EngineKind, FailureReason, RuntimeConfig, Stage
 from slipway_runtime.engines.choice import EngineChoice, Situation, choose_engine, confirm
+from slipway_runtime.engines.counts import EngineState
 from slipway_runtime.engines.engine import Engine, LoadedModel
 from slipway_runtime.engines.inprocess import InProcessEngine
 from slipway_runtime.engines.loading import load_and_profile
@@ -75,6 +76,8 @@ async def start_model(config: RuntimeConfig, lifecycle: Lifecycle, metrics: Metr
     engine, facts, choice = await _open(fetched.path, config, situation, choice, thread, stages.enter)
     stages.finish()
     log.info(choice.describe())
+    look = engine.look if isinstance(engine, WorkerEngine) else EngineState
+    metrics.engine_counts.watch(choice, facts.device, look)
     metrics.model_info.labels(config.name, facts.format, fetched.digest, facts.device).set(1)
     return Started(engine, replace(facts, properties={**facts.properties, **choice.properties}))
 
