@@ -34,6 +34,7 @@ PERMISSIONS: Final[tuple[Permission, ...]] = (
     Permission("", "serviceaccounts", _CHILD_VERBS),
     Permission("", "services", _CHILD_VERBS),
     Permission("networking.k8s.io", "ingresses", _CHILD_VERBS),
+    Permission("networking.k8s.io", "networkpolicies", _CHILD_VERBS),
     Permission("policy", "poddisruptionbudgets", _CHILD_VERBS),
     Permission("", "pods", ("list", "watch")),
     Permission("events.k8s.io", "events", ("create", "patch")),

@@ -49,8 +49,9 @@ SERVICE: Final = Resource("", "v1", "Service", "services")
 DEPLOYMENT: Final = Resource("apps", "v1", "Deployment", "deployments")
 INGRESS: Final = Resource("networking.k8s.io", "v1", "Ingress", "ingresses")
 DISRUPTION_BUDGET: Final = Resource("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
+NETWORK_POLICY: Final = Resource("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
 
-CHILDREN: Final = (CONFIG_MAP, SERVICE_ACCOUNT, SERVICE, DISRUPTION_BUDGET, INGRESS, DEPLOYMENT)
+CHILDREN: Final = (CONFIG_MAP, SERVICE_ACCOUNT, SERVICE, DISRUPTION_BUDGET, NETWORK_POLICY, INGRESS, DEPLOYMENT)
 
 _BY_KIND: Final = {resource.kind: resource for resource in CHILDREN}
 

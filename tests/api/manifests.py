@@ -193,6 +193,13 @@ EVERY_FIELD: Final = manifest(
             },
         },
         "disruption": {"maxUnavailable": "50%"},
+        "networkPolicy": {
+            "clients": [
+                {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}},
+                {"podSelector": {"matchExpressions": [{"key": "role", "operator": "In", "values": ["client"]}]}},
+            ],
+            "monitors": [{"namespaceSelector": {"matchLabels": {"team": "ops"}}, "podSelector": {}}],
+        },
         "paused": True,
     },
     artifact={
@@ -267,6 +274,7 @@ ACCEPTED: Final = (
     ),
     Accepted("two pods away at a time", manifest({"disruption": {"maxUnavailable": 2}})),
     Accepted("all pods away at a time", manifest({"disruption": {"maxUnavailable": "100%"}})),
+    Accepted("the own namespace alone", manifest({"networkPolicy": {}})),
     Accepted("two inputs", manifest(_warmup({"name": "ids", "shape": [1, 128]}, {"name": "mask", "shape": [1, 128]}))),
 )
 
@@ -753,6 +761,19 @@ REFUSED: Final = (
         manifest({"disruption": {"maxUnavailable": "25"}}),
         "spec.disruption.maxUnavailable",
         ("'25'", "such as 1 or 25%", "Write a number"),
+    ),
+    # networkPolicy
+    Refused(
+        "a peer that is nobody",
+        manifest({"networkPolicy": {"clients": [{}]}}),
+        "spec.networkPolicy.clients[0]",
+        ("neither namespaceSelector nor podSelector", "Set one"),
+    ),
+    Refused(
+        "an Ingress whose controller is kept out",
+        manifest(_ingress(host="digits.example.com") | {"networkPolicy": {}}),
+        "spec.networkPolicy.clients",
+        ("got none", "the pods of the Ingress controller", "Set the namespace"),
     ),
     # podTemplate
     Refused(

@@ -22,6 +22,7 @@ EVERYTHING: Final[dict[str, Any]] = {
         "ingress": {"host": "digits.example.com", "path": "/models/digits"},
     },
     "sla": {"p99Milliseconds": 100},
+    "networkPolicy": {"clients": [{"namespaceSelector": {}}], "monitors": [{"podSelector": {}}]},
     "traffic": {"auth": {"apiKeysSecretRef": {"name": "keys"}}},
     "podTemplate": {
         "labels": {"team": "vision"},
@@ -44,6 +45,7 @@ CHILDREN: Final = (
     ("serviceaccount", "digits"),
     ("service", "digits"),
     ("poddisruptionbudget", "digits"),
+    ("networkpolicy", "digits"),
     ("ingress", "digits"),
     ("deployment", "digits"),
 )
@@ -52,6 +54,7 @@ EDITS: Final[dict[str, Manifest]] = {
     "serviceaccount": {"automountServiceAccountToken": True},
     "service": {"spec": {"selector": {"app.kubernetes.io/name": "another"}}},
     "poddisruptionbudget": {"spec": {"maxUnavailable": 2}},
+    "networkpolicy": {"spec": {"ingress": [{}]}},
     "ingress": {"spec": {"rules": [{"host": "another.example.com"}]}},
     "deployment": {"spec": {"replicas": 7, "template": {"spec": {"enableServiceLinks": True}}}},
 }
@@ -195,8 +198,9 @@ def test_a_further_pass_writes_nothing(models: Models, operator: OperatorProcess
 def test_what_is_no_longer_wanted_is_deleted(models: Models, objects: Objects, operator: OperatorProcess) -> None:
     models.create(**EVERYTHING)
     made(objects, "ingress", "digits")
-    models.change(replicas=1, exposure=None)
+    models.change(replicas=1, exposure=None, networkPolicy=None)
     objects.wait_gone("poddisruptionbudget", "digits")
+    objects.wait_gone("networkpolicy", "digits")
     objects.wait_gone("ingress", "digits")
     models.wait_condition("RouteReady", "True", "ServiceOnly")
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import ConfigDict, Field
 
 from slipway_operator.api.cluster import Disruption as Disruption
+from slipway_operator.api.cluster import NetworkPolicy as NetworkPolicy
 from slipway_operator.api.container import EnvVar as EnvVar
 from slipway_operator.api.container import EnvVarSource as EnvVarSource
 from slipway_operator.api.container import FieldSelector as FieldSelector
@@ -236,6 +237,14 @@ class ModelDeploymentSpec(ApiModel):
                 field_path=".batching.maxQueueDelayMilliseconds",
             ),
             Rule(
+                "!has(self.networkPolicy) || !has(self.exposure) || !has(self.exposure.ingress) ||"
+                " (has(self.networkPolicy.clients) && self.networkPolicy.clients.size() > 0)",
+                "got none, expected the pods of the Ingress controller, which could not reach the model otherwise. Set"
+                " the namespace they run in, for example.",
+                field_path=".networkPolicy.clients",
+                reason="FieldValueRequired",
+            ),
+            Rule(
                 f"!has(self.batching) || self.batching.objective != 'Efficiency' || has(self.sla) || has({_DELAY})",
                 "got 'Efficiency', needs to know how long it may wait. Set a target in spec.sla or"
                 " spec.batching.maxQueueDelayMilliseconds.",
@@ -266,6 +275,8 @@ class ModelDeploymentSpec(ApiModel):
     """Additions to the pods."""
     disruption: Disruption | None = None
     """What a drain of nodes may take at a time."""
+    network_policy: NetworkPolicy | None = None
+    """Who may reach the pods."""
     paused: bool = False
     """True: the operator leaves every child as it is, and what serves goes on serving. It still tells the status; what
     changed meanwhile is carried out when this is false again."""

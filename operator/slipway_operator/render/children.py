@@ -8,6 +8,7 @@ from slipway_operator.render.deployment import render_deployment
 from slipway_operator.render.disruption import render_pod_disruption_budget
 from slipway_operator.render.ingress import render_ingress
 from slipway_operator.render.manifest import Manifest, Owner, RenderSettings
+from slipway_operator.render.network_policy import render_network_policy
 from slipway_operator.render.runtime_config import render_runtime_config
 from slipway_operator.render.service import render_service
 from slipway_operator.render.service_account import render_service_account
@@ -23,6 +24,8 @@ def render_children(owner: Owner, spec: ModelDeploymentSpec, settings: RenderSet
     ]
     if spec.replicas > 1:
         children.append(render_pod_disruption_budget(owner, spec.disruption))
+    if spec.network_policy is not None:
+        children.append(render_network_policy(owner, spec, spec.network_policy))
     if spec.exposure is not None and spec.exposure.ingress is not None:
         children.append(render_ingress(owner, spec.exposure.ingress))
     children.append(render_deployment(owner, spec, config, settings))

@@ -78,6 +78,18 @@ SPECS: Final[dict[str, dict[str, Any]]] = {
         },
         "rollout": {"progressDeadlineSeconds": 601},
         "disruption": {"maxUnavailable": "34%"},
+        "networkPolicy": {
+            "clients": [
+                {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "traefik"}}},
+                {"podSelector": {}},
+            ],
+            "monitors": [
+                {
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}},
+                    "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}},
+                }
+            ],
+        },
         "podTemplate": {
             "labels": {"team": "vision"},
             "annotations": {"example.com/scrape": "true"},
@@ -261,6 +273,22 @@ def test_additions_to_the_pods_are_merged_and_what_the_operator_promises_stays()
 def test_a_drain_takes_one_pod_at_a_time_unless_more_are_allowed(given: Any, wanted: int) -> None:
     assert rendered(replicas=3, disruption=given)["PodDisruptionBudget"]["spec"]["maxUnavailable"] == wanted
     assert "PodDisruptionBudget" not in rendered(replicas=1, disruption=given)
+
+
+def test_only_the_own_namespace_may_ask_when_a_network_policy_names_nobody() -> None:
+    policy = rendered(networkPolicy={})["NetworkPolicy"]["spec"]
+    assert policy["ingress"] == [{"from": [{"podSelector": {}}], "ports": [{"port": "http", "protocol": "TCP"}]}]
+    assert policy["podSelector"]["matchLabels"].items() <= template()["metadata"]["labels"].items()
+    assert "NetworkPolicy" not in rendered()
+
+
+def test_every_port_of_a_network_policy_is_one_of_the_pods() -> None:
+    children = rendered(
+        networkPolicy={"monitors": [{"namespaceSelector": {}}]}, exposure={"service": {"grpcPort": 9000}}
+    )
+    allowed = children["NetworkPolicy"]["spec"]["ingress"]
+    ports = {port["name"] for port in children["Deployment"]["spec"]["template"]["spec"]["containers"][0]["ports"]}
+    assert {port["port"] for rule in allowed for port in rule["ports"]} == ports == {"http", "grpc", "admin"}
 
 
 def test_an_empty_addition_changes_no_pod() -> None:
