@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,10 @@ _POLL_SECONDS: Final = 0.05
 class RuntimeServer:
     """Started, not yet ready; see `wait_until_ready`."""
 
-    def __init__(self, folder: Path, *flags: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *flags: str, environment: dict[str, str] | None = None, wrapper: Sequence[str] = ()
+    ) -> None:
+        """`wrapper` is a command that runs the runtime, such as unshare."""
         folder.mkdir(parents=True, exist_ok=True)
         self._log = folder / "runtime.log"
         self._errors = folder / "runtime.err"
@@ -37,7 +41,7 @@ class RuntimeServer:
         command = [sys.executable, "-m", "slipway_runtime", "--host", "127.0.0.1", "--port", "0", "--admin-port", "0"]
         with self._log.open("wb") as log, self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [*command, *flags], stdout=log, stderr=errors, env={**inherited, **variables}, cwd=folder
+                [*wrapper, *command, *flags], stdout=log, stderr=errors, env={**inherited, **variables}, cwd=folder
             )
 
     @property

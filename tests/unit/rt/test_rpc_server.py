@@ -19,9 +19,13 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
+from slipway_runtime.contract import FailureReason, TLSConfig
 from slipway_runtime.dispatch.ticket import Ticket
+from slipway_runtime.failure import StartupError
 from slipway_runtime.http.auth import ApiKeys
 from slipway_runtime.protocol.errors import ApiError
+from slipway_runtime.rpc.tls import credentials
+from tests.unit.rt.certificates import write_pair
 from tests.unit.rt.rpcserver import RpcServer, echo
 
 pytestmark = pytest.mark.unit
@@ -392,3 +396,40 @@ def test_the_asynchronous_client_works_unchanged(serve: Serve) -> None:
             return answers
 
     assert asyncio.run(use()) == [*range(20), 0, 1, 2]
+
+
+def tls_config(folder: Path) -> dict[str, str]:
+    return {"certificatePath": str(folder / "tls.crt"), "keyPath": str(folder / "tls.key")}
+
+
+def trusted(server: RpcServer, certificate: bytes) -> bool:
+    """Whether a client that trusts this certificate alone gets an answer."""
+    port = server.address.rpartition(":")[2]
+    credentials = grpc.ssl_channel_credentials(certificate)
+    with grpc.secure_channel(f"localhost:{port}", credentials) as channel:
+        try:
+            return health_of(channel) == SERVING
+        except grpc.RpcError:
+            return False
+
+
+def test_tls_follows_its_files(serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    certificate, key = write_pair(tmp_path, 1)
+    first = certificate.read_bytes()
+    server = serve(tls=tls_config(tmp_path))
+    assert trusted(server, first)
+    key.write_text("no key")
+    assert trusted(server, first)
+    assert "The old certificate stays" in caplog.text
+    write_pair(tmp_path, 2)
+    assert trusted(server, certificate.read_bytes())
+    assert not trusted(server, first)
+
+
+def test_tls_files_that_are_no_pair_are_named_at_once(tmp_path: Path) -> None:
+    write_pair(tmp_path, 1)
+    (tmp_path / "tls.key").write_text("no key")
+    config = TLSConfig.model_validate(tls_config(tmp_path))
+    with pytest.raises(StartupError, match="are no certificate and its unencrypted key in PEM form") as caught:
+        credentials(config)
+    assert caught.value.reason is FailureReason.INVALID_CONFIG
