@@ -24,6 +24,7 @@ def run(*command: str | Path, seconds: float = 120) -> str:
     return process.stdout
 
 
+@pytest.mark.feature("oip-rest")
 @pytest.mark.parametrize(
     "flags", [[], ["--request-compression-algorithm", "gzip", "--response-compression-algorithm", "deflate"]]
 )
@@ -34,6 +35,7 @@ def test_a_script_for_triton_runs_unchanged(archives: Path, start_runtime: Start
     assert "The inputs ['INPUT1'] are missing" in output
 
 
+@pytest.mark.feature("oip-rest")
 def test_kserves_client_works_over_rest_and_grpc(archives: Path, start_runtime: StartRuntime) -> None:
     server = start_runtime("--uri", f"file://{archives}/linear.pt", "--name", "linear", "--grpc-port", "0")
     server.wait_until_ready()

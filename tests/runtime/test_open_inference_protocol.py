@@ -302,6 +302,7 @@ def test_takes_and_gives_compressed_bodies(client: httpx.Client, encoding: str) 
     assert response.json()["outputs"][0]["data"] == SCORES[:3] * 200
 
 
+@pytest.mark.feature("body-limit")
 @pytest.mark.parametrize(
     ("encoding", "body", "status", "code"),
     [
@@ -382,6 +383,7 @@ def test_classifies(client: httpx.Client) -> None:
     }
 
 
+@pytest.mark.feature("body-limit")
 def test_refuses_a_large_body_from_its_announced_length(linear: RuntimeServer) -> None:
     with socket.create_connection(("127.0.0.1", int(linear.address.rpartition(":")[2]))) as connection:
         connection.sendall(f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999\r\n\r\n".encode())

@@ -87,6 +87,7 @@ def test_shows_a_page_that_finds_its_document_behind_the_prefix(client: httpx.Cl
     assert client.get("/models/linear/openapi.json").json()["servers"] == [{"url": "/models/linear"}]
 
 
+@pytest.mark.feature("uploads")
 def test_takes_and_gives_arrays(client: httpx.Client) -> None:
     file = io.BytesIO()
     np.save(file, np.array(ROWS, np.float64))
@@ -100,6 +101,7 @@ def test_takes_and_gives_arrays(client: httpx.Client) -> None:
     assert np.frombuffer(response.content, np.float32).reshape(2, 3).tolist() == ANSWER["outputs"]["scores"]
 
 
+@pytest.mark.feature("uploads")
 def test_takes_forms_and_refuses_what_is_none(client: httpx.Client) -> None:
     response = client.post("/predict", files=[("x", (None, "[[1,0,0,0]]")), ("x", (None, "[[0,1,0,0]]"))])
     assert (response.status_code, response.json()) == (200, ANSWER)
@@ -114,6 +116,7 @@ def test_answers_406_before_it_computes_what_nobody_can_read(client: httpx.Clien
     assert (response.status_code, response.json()["code"]) == (406, "not_acceptable")
 
 
+@pytest.mark.feature("v1-predict")
 @pytest.mark.parametrize("form", ["instances", "inputs"])
 def test_answers_version_1(client: httpx.Client, mixed_client: httpx.Client, form: str) -> None:
     key = "predictions" if form == "instances" else "outputs"

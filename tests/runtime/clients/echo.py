@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 _TYPES = {
     "halves": ("FP16", [-1, 2]),
     "brains": ("BF16", [-1, 2]),
@@ -18,4 +20,5 @@ def signature() -> dict[str, Any]:
 
 
 def predict(batch: dict[str, Any], ctx: Any) -> dict[str, Any]:
-    return {f"{name}_out": values for name, values in batch.items()}
+    brains = torch.from_numpy(batch["brains"].copy()).view(torch.bfloat16)
+    return {f"{name}_out": values for name, values in {**batch, "brains": brains}.items()}

@@ -131,6 +131,7 @@ class TestPredictInputs:
 class TestImages:
     RGB = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
 
+    @pytest.mark.feature("uploads")
     def test_a_float_input_gets_channels_from_0_to_1(self) -> None:
         image = predict("image/png", png(self.RGB), IMAGE)["image"]
         assert (image.dtype, image.shape) == (np.float32, (1, 3, 4, 5))
@@ -291,6 +292,7 @@ class TestV1:
         columns = {"inputs": {"x": ROWS.tolist(), "n": [1, 2]}}
         assert self.ask(columns, TWO, **outputs)[1]["outputs"] == {"y": [0.5, None], "z": [[1, 2], [3, 4]]}
 
+    @pytest.mark.feature("v1-predict")
     def test_base64_objects_are_bytes(self) -> None:
         word = base64.b64encode(b"\xffa").decode()
         decoded, answer = self.ask({"instances": [{"b64": word}, "b"]}, TEXT, t=np.array([b"\xff", b"c"], object))
