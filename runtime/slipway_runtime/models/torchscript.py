@@ -113,7 +113,8 @@ def load_torchscript(path: Path, samples: Sequence[WarmupSample]) -> TorchScript
     module.eval()
     signature, own_samples = _read_signature(files[SIGNATURE_FILE], samples, module)
     model = TorchScriptModel(module, signature, device, own_samples)
-    log.info("Loaded TorchScript on %s with %d threads", device, torch.get_num_threads())
+    passed = "by position" if model.keywords is None else "by name"
+    log.info("Loaded TorchScript on %s with %d threads; inputs are passed %s", device, torch.get_num_threads(), passed)
     return model
 
 
@@ -201,5 +202,4 @@ def _bind(module: torch.jit.ScriptModule, signature: Signature) -> list[str] | N
         raise ModelLoadError(
             f"The signature has {len(names)} inputs {names}; forward takes {len(known)}: {known}. Expected as many."
         )
-    log.info("Inputs %s are passed to forward%s by position", names, tuple(known))
     return None

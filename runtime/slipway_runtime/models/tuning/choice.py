@@ -41,7 +41,7 @@ def parse_variant(name: str | None) -> Variant | None:
 
 @dataclass(frozen=True)
 class Measured:
-    """Times of a variant as parts of the archive's: the median over interleaved rounds."""
+    """The quickest runs of a variant as parts of the archive's."""
 
     latency_ratio: float
     """At the smallest request."""

@@ -26,8 +26,9 @@ from slipway_runtime.models.warmup import WarmUpError, plan_requests
 
 _TINY_SECONDS: Final = 0.0002
 """A model this quick gains less from another runtime than the start would lose."""
+_REPEATED_TRIALS: Final = 4
 _LARGEST_BATCH: Final = 32
-_LARGE_SECONDS: Final = 0.5
+_LARGE_SECONDS: Final = 0.2
 """The larger batch is one that should take no longer than this."""
 
 log = logging.getLogger(__name__)
@@ -133,8 +134,8 @@ def _try(archive: TorchScriptModel, inputs: Inputs) -> Trial:
 
 
 def _find_fault(rival: Tuned, trials: Sequence[Trial], reduced: bool) -> str | None:
-    """Twice, because torch's second run of a shape is another program than its first."""
-    for trial in (*trials, *trials):
+    """The first ones twice, because torch's second run of a shape is another program than its first."""
+    for trial in (*trials, *trials[:_REPEATED_TRIALS]):
         try:
             outputs = rival.predict(trial.inputs)
         except PredictionError as error:
