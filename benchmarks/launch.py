@@ -118,9 +118,8 @@ class Running:
     def thaw(self) -> None:
         processes.send(self.mark, signal.SIGCONT)
 
-    def memory(self) -> tuple[int, int, int]:
-        """Proportional and resident bytes of all its processes, and how many they are."""
-        return processes.memory(self.mark)
+    def footprint(self) -> processes.Footprint:
+        return processes.footprint(self.mark)
 
     def alive(self) -> bool:
         return self._process.poll() is None

@@ -169,23 +169,23 @@ def _memory(results: Results) -> list[str]:
         rows = [
             [
                 _title(results, name),
-                _mebibytes(found.proportional_bytes),
+                _mebibytes(found.own_bytes),
                 _mebibytes(found.resident_bytes),
                 str(found.processes),
                 f"{found.ready_seconds:.1f}",
             ]
-            for name, found in sorted(results.memory.items(), key=lambda item: item[1].proportional_bytes)
+            for name, found in sorted(results.memory.items(), key=lambda item: item[1].own_bytes)
         ]
-        head = ["server", "proportional MiB", "resident MiB", "processes", "seconds to ready"]
+        head = ["server", "MiB", "resident MiB", "processes", "seconds to ready"]
         text = (
-            "Whole process tree with the MLP after some requests, each server alone on the machine. The proportional\n"
-            "set counts a page that processes share once, the resident one with each of them."
+            "Whole process tree with the MLP after some requests, each server alone on the machine. The first\n"
+            "figure counts every page once, the resident one counts a shared page with each process."
         )
         parts += ["## Memory", text, table(head, rows, "lrrrr")]
     if results.growth:
         steps = [_count(count) for count in results.growth.requests]
-        sizes = [_mebibytes(size) for size in results.growth.proportional_bytes]
-        parts.append(table(["requests answered", *steps], [["proportional MiB", *sizes]], "l" + "r" * len(steps)))
+        sizes = [_mebibytes(size) for size in results.growth.own_bytes]
+        parts.append(table(["requests answered", *steps], [["MiB", *sizes]], "l" + "r" * len(steps)))
     return parts
 
 
@@ -207,8 +207,8 @@ def _method(results: Results) -> str:
         "- All servers of a model are started once, answer every input right once, and stand still (SIGSTOP) while"
         " another is loaded. Rounds go through all of them in a changing order.",
         "- Each has its own virtual environment with pinned versions over one torch, and loads the same TorchScript.",
-        "- The generator (benchmarks/loadgen) keeps connections open, sends prebuilt bodies of eight different inputs in"
-        " turn and compares every number of every answer with the eager module's."
+        "- The generator (benchmarks/loadgen) keeps connections open, sends prebuilt bodies of eight different inputs"
+        " in turn and compares every number of every answer with the eager module's."
         f" By itself it does {ability} on one core.",
         "- Latencies are of right answers, 64 connections in a closed loop: each sends again when it is answered.",
         "- A model server does work that a floor does not: the floors without a model look the answer up.",

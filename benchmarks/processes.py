@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 MARK: Final = "BENCHMARK_SERVER"
+
+_MAPPING: Final = re.compile(r"^(?=[0-9a-f]+-[0-9a-f]+ )", re.MULTILINE)
+_SHARED_MEMORY: Final = ("/memfd:", "/dev/shm/", "/dev/zero", "/SYSV")
 
 
 def members(mark: str) -> list[int]:
@@ -41,18 +47,45 @@ def end(mark: str, grace_seconds: float) -> None:
         time.sleep(0.05)
 
 
-def memory(mark: str) -> tuple[int, int, int]:
-    """Proportional and resident bytes of all members, and their number.
+@dataclass(frozen=True)
+class Footprint:
+    """Memory of all processes of one server."""
 
-    A page that several processes share counts once in the proportional sum, and with each of them in the resident one.
-    """
-    proportional = resident = 0
+    own_bytes: int
+    """Every page once, whether one of its processes has it or all; what others share with it makes no difference."""
+    resident_bytes: int
+    """As `ps` adds it up: a shared page counts with each process."""
+    processes: int
+
+
+def footprint(mark: str) -> Footprint:
+    own = resident = 0
+    files: dict[tuple[str, ...], int] = {}
     found = members(mark)
     for process in found:
         with suppress(OSError):
-            for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    proportional += int(line.split()[1]) * 1024
-                elif line.startswith("Rss:"):
-                    resident += int(line.split()[1]) * 1024
-    return proportional, resident, len(found)
+            rollup = _sizes(Path(f"/proc/{process}/smaps_rollup").read_text().splitlines())
+            own += rollup["Pss_Anon"] + rollup["Pss_Shmem"]
+            resident += rollup["Rss"]
+            for mapping, size in _file_mappings(Path(f"/proc/{process}/smaps").read_text()):
+                files[mapping] = max(files.get(mapping, 0), size)
+    return Footprint(own + sum(files.values()), resident, len(found))
+
+
+def _file_mappings(smaps: str) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Bytes of each mapped file's part that lie in memory unchanged. Source: proc_pid_smaps(5)."""
+    for mapping in _MAPPING.split(smaps)[1:]:
+        head, *lines = mapping.splitlines()
+        _, _, offset, device, inode, *path = head.split(maxsplit=5)
+        if inode != "0" and not "".join(path).startswith(_SHARED_MEMORY):
+            sizes = _sizes(lines)
+            yield (offset, device, inode), sizes["Rss"] - sizes["Anonymous"]
+
+
+def _sizes(lines: Iterable[str]) -> dict[str, int]:
+    found = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        if value.endswith(" kB"):
+            found[name] = int(value[:-3]) * 1024
+    return found

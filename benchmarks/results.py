@@ -42,17 +42,17 @@ class Participant(Kept):
 class Memory(Kept):
     """Of all processes of one server with the tiny model, alone on the machine."""
 
-    proportional_bytes: int
+    own_bytes: int
     resident_bytes: int
     processes: int
     ready_seconds: float
 
 
 class Growth(Kept):
-    """Proportional memory of the subject while it answers more and more requests."""
+    """Memory of the subject while it answers more and more requests."""
 
     requests: list[int]
-    proportional_bytes: list[int]
+    own_bytes: list[int]
 
 
 class Results(BaseModel):

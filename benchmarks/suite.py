@@ -112,11 +112,11 @@ class Suite:
                     if route := peer.json_route if not peer.speaks_lines else None:
                         load = Load(16, 60, max_requests=_MEMORY_REQUESTS)
                         generator.run(server.port, route, self.models["mlp"], load, placement.generator_list)
-                    proportional, resident, processes = server.memory()
+                    found = server.footprint()
                     self.results.memory[peer.name] = Memory(
-                        proportional_bytes=proportional,
-                        resident_bytes=resident,
-                        processes=processes,
+                        own_bytes=found.own_bytes,
+                        resident_bytes=found.resident_bytes,
+                        processes=found.processes,
                         ready_seconds=ready,
                     )
             except ServerError as error:
@@ -137,8 +137,8 @@ class Suite:
                 load = Load(64, 1200, max_requests=step, seed=number)
                 generator.run(server.port, subject.json_route, self.models["mlp"], load, placement.generator_list)
                 requests.append(number * step)
-                sizes.append(server.memory()[0])
-        self.results.growth = Growth(requests=requests, proportional_bytes=sizes)
+                sizes.append(server.footprint().own_bytes)
+        self.results.growth = Growth(requests=requests, own_bytes=sizes)
         self.say("growth: measured")
 
     def _start_all(self, workload: str, placement: Placement, stack: ExitStack) -> dict[str, Running]:

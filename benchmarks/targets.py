@@ -66,13 +66,13 @@ def _near_raw(cell: Cell, title: str) -> Target:
 
 def _memory_over_triton(results: Results) -> Figure | None:
     ours, theirs = results.memory.get(SUBJECT), results.memory.get("triton")
-    return figures.figure([ours.proportional_bytes / theirs.proportional_bytes]) if ours and theirs else None
+    return figures.figure([ours.own_bytes / theirs.own_bytes]) if ours and theirs else None
 
 
 def _growth(results: Results) -> Figure | None:
     if results.growth is None:
         return None
-    first, *_, last = results.growth.proportional_bytes
+    first, *_, last = results.growth.own_bytes
     return figures.figure([last / first])
 
 
@@ -119,6 +119,6 @@ TARGETS: Final = (
     _workers("cnn", "binary", "CNN, binary"),
     _workers("encoder", "json", "Encoder, JSON"),
     *(_open(arrivals) for arrivals in ("paced", "poisson", "bursty")),
-    Target("Memory with the MLP over Triton's (proportional set size)", 1, False, _memory_over_triton),
+    Target("Memory with the MLP over Triton's", 1, False, _memory_over_triton),
     Target("Memory after the last request over memory after the first tenth of them", 1.02, False, _growth),
 )

@@ -63,6 +63,30 @@ func summarize(latencies []time.Duration) Latency {
 	}
 }
 
+// throughput is the slope of answers over time (least squares), because a batch that ends just outside the window would
+// weigh too much in a plain count. It differs from the count by at most `slack` answers: so many can be under way.
+func throughput(times []time.Duration, seconds float64, slack int) float64 {
+	count := float64(len(times))
+	plain := count / seconds
+	if slack == 0 || len(times) < 2 {
+		return plain
+	}
+	var sum, products, squares float64
+	middle := times[len(times)/2]
+	for index, at := range times {
+		x, y := (at - middle).Seconds(), float64(index)-(count-1)/2
+		sum += x
+		products += x * y
+		squares += x * x
+	}
+	spread := squares - sum*sum/count
+	if spread <= 0 {
+		return plain
+	}
+	margin := float64(slack) / seconds
+	return min(max(products/spread, plain-margin), plain+margin)
+}
+
 // percentile is the nearest rank of ascending values.
 func percentile(ascending []time.Duration, percent int) time.Duration {
 	rank := (len(ascending)*percent + 99) / 100

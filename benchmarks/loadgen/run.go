@@ -2,12 +2,20 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"syscall"
 	"time"
 )
 
 const (
+	unknown = time.Duration(math.MaxInt64)
+
+	warmAnswers   = 1 // per connection, before a closed loop's window opens
+	windowAnswers = 4 // per connection, before it closes
+	maxWarmup     = 10 * time.Second
+	maxStretch    = 5 // times the window that was asked for
+
 	firstBufferBytes   = 64 << 10
 	sweepEvery         = 100 * time.Millisecond
 	maxConnectFailures = 100 // in a row
@@ -36,9 +44,12 @@ type run struct {
 	next        int             // request to send next
 	start       time.Time
 	opens, ends time.Duration // the measured window
+	fixed       bool          // whether the window is known: a closed loop gives a slow server more time
+	answered    int           // in the warm-up, then in the window
 	failures    int           // connects in a row
 	report      Report
 	latencies   []time.Duration
+	finished    []time.Duration // when each of the latencies' answers came
 }
 
 func execute(plan *Plan) (*Report, error) {
@@ -63,6 +74,11 @@ func execute(plan *Plan) (*Report, error) {
 		}
 		run.connections = append(run.connections, connection)
 	}
+	if plan.Arrivals == closed {
+		run.opens, run.ends = unknown, unknown
+	} else {
+		run.fixed = true
+	}
 	if err := run.loop(); err != nil {
 		return nil, err
 	}
@@ -82,6 +98,7 @@ func (run *run) loop() error {
 		if run.failures > maxConnectFailures {
 			return fmt.Errorf("%s refuses connections", run.plan.Address)
 		}
+		run.fix(now)
 		if run.over(now) {
 			return nil
 		}
@@ -105,17 +122,32 @@ func (run *run) loop() error {
 	}
 }
 
-// over tells whether the time or the requests are used up. An open loop also waits for its answers; what never comes
-// runs into its timeout.
+// over tells whether the time or the requests are used up and what was sent is answered, so that the next run does not
+// wait behind it. What never comes runs into its timeout.
 func (run *run) over(now time.Duration) bool {
 	answered := len(run.due) == 0 && len(run.idle) == len(run.connections)
-	if run.plan.Arrivals == closed {
-		if answered && run.report.Sent >= run.plan.MaxRequests {
-			run.ends = min(run.ends, now)
-		}
-		return now >= run.ends
+	if answered && run.plan.Arrivals == closed && run.report.Sent >= run.plan.MaxRequests {
+		run.ends = min(run.ends, now)
 	}
 	return now >= run.ends && len(run.arrivals) == 0 && answered
+}
+
+// fix sets a closed loop's window as it goes: it opens once every connection may have been answered and lasts until
+// each may have been answered several times, within bounds.
+func (run *run) fix(now time.Duration) {
+	span := duration(run.plan.Seconds)
+	switch {
+	case run.fixed:
+	case run.opens == unknown:
+		warm := duration(run.plan.WarmupSeconds)
+		if now >= warm && run.answered >= min(warmAnswers*len(run.connections), run.plan.MaxRequests) || now >= warm+maxWarmup {
+			run.opens, run.answered = now, 0
+		}
+	case now >= run.opens+span:
+		if run.answered >= windowAnswers*len(run.connections) || now >= run.opens+maxStretch*span {
+			run.ends, run.fixed = now, true
+		}
+	}
 }
 
 // feed gives idle connections their next request.
@@ -240,7 +272,8 @@ func (run *run) record(connection *connection, found response) {
 	if run.plan.Arrivals != closed {
 		at = connection.began
 	}
-	if at < run.opens || at >= run.ends {
+	run.answered++
+	if at < run.opens || run.opens == unknown || at >= run.ends {
 		return
 	}
 	run.report.countStatus(found.status)
@@ -254,6 +287,7 @@ func (run *run) record(connection *connection, found response) {
 		return
 	}
 	run.latencies = append(run.latencies, now-connection.began)
+	run.finished = append(run.finished, now)
 }
 
 func (run *run) release(connection *connection) {
@@ -321,8 +355,13 @@ func (run *run) finish() {
 			_ = syscall.Close(connection.fd)
 		}
 	}
+	run.opens = min(run.opens, run.ends)
 	if run.report.Seconds = (run.ends - run.opens).Seconds(); run.report.Seconds > 0 {
-		run.report.RequestsPerSecond = float64(len(run.latencies)) / run.report.Seconds
+		slack := 0
+		if run.plan.Arrivals == closed {
+			slack = len(run.connections)
+		}
+		run.report.RequestsPerSecond = throughput(run.finished, run.report.Seconds, slack)
 	}
 	run.report.Latency = summarize(run.latencies)
 }

@@ -97,7 +97,7 @@ def test_a_module_stays_short_when_it_grows() -> None:
 
 
 def test_every_module_says_what_it_is_responsible_for_when_opened() -> None:
-    packages = ("operator/", "runtime/", "tests/", "examples/")
+    packages = ("operator/", "runtime/", "tests/", "examples/", "benchmarks/")
     silent = [
         name
         for name, text in texts().items()
