@@ -26,7 +26,10 @@ from typing import Any, Final
 from slipway.environment import TERMINATION_MESSAGE_VARIABLE
 from slipway_runtime.contract import READY_PATH, RuntimeConfig, TerminationMessage
 
-RUNTIME_PACKAGES: Final = ("torch", "numpy", "fastapi", "uvicorn", "prometheus_client", "obstore", "urllib3")
+RUNTIME_PACKAGES: Final = (
+    *("torch", "numpy", "fastapi", "httptools", "uvloop", "orjson", "simdjson"),
+    *("grpc", "prometheus_client", "obstore", "urllib3"),
+)
 _POLL_SECONDS: Final = 0.2
 _SAMPLE_ELEMENTS_LIMIT: Final = 256
 """A request with more values than this is no command to paste."""
