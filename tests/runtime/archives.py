@@ -114,3 +114,15 @@ def save_slow(path: Path) -> Path:
 def save_demanding(path: Path) -> Path:
     save(script(Demanding()), path, inputs={"x": torch.ones(1, 2, dtype=torch.int64)}, outputs=["root"])
     return path
+
+
+class Summing(torch.nn.Module):
+    """One answer for the whole batch."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.sum(dim=0)
+
+
+def save_summing(path: Path) -> Path:
+    save(Summing(), path, inputs={"x": torch.ones(1, 2)}, outputs=["sum"])
+    return path
