@@ -39,6 +39,7 @@ def test_ahead_of_every_other_policy_in_the_mean_row(row: Row) -> None:
         assert ours > theirs - TIE, rival.name
 
 
+@pytest.mark.feature("latency-model")
 def test_a_slow_down_is_survived_with_the_target_kept() -> None:
     hardware = HARDWARE["gpu"]
     arrived = poisson(np.random.default_rng(SEED), 0.8 * hardware.rows_per_second, SECONDS)
@@ -51,6 +52,7 @@ def test_a_slow_down_is_survived_with_the_target_kept() -> None:
     assert np.mean(np.nan_to_num(after, nan=np.inf) <= hardware.target_seconds) > 0.6
 
 
+@pytest.mark.feature("one-queue")
 def test_two_executors_carry_twice_the_load() -> None:
     hardware = HARDWARE["gpu"]
     arrived = poisson(np.random.default_rng(SEED), 1.9 * hardware.rows_per_second, SECONDS)

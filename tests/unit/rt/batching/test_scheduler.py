@@ -104,6 +104,7 @@ def test_a_higher_priority_goes_first() -> None:
     assert order == ["high", "normal", "low"]
 
 
+@pytest.mark.feature("priorities")
 def test_low_priority_is_not_starved_by_a_stream_of_high_priority() -> None:
     scheduler = make(max_batch_size=1, timeout_seconds=2.0)
     driver = Driver(scheduler, lambda batch: 0.011)
@@ -221,6 +222,7 @@ def test_a_client_that_left_makes_room() -> None:
     assert ids(scheduler.decide(0.02).batch) == [2]
 
 
+@pytest.mark.feature("batch-clock")
 def test_static_waits_for_a_full_batch_or_the_window() -> None:
     scheduler = make(mode=BatchingMode.STATIC, max_batch_size=3, max_queue_delay_seconds=0.05)
     offer(scheduler, *singles(2), now=1.0)

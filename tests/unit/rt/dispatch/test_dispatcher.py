@@ -100,6 +100,7 @@ def test_a_request_larger_than_any_batch_comes_back_whole_and_in_order() -> None
     play(scenario)
 
 
+@pytest.mark.feature("padding")
 def test_batches_are_padded_to_allowed_sizes_with_rows_that_the_model_takes() -> None:
     seen: list[Array] = []
 
@@ -278,6 +279,7 @@ def test_outputs_that_do_not_fit_fail_the_batch_and_are_logged_once(
     assert caplog.text.count("does not fit its signature") == 1
 
 
+@pytest.mark.feature("worker-requests")
 def test_after_a_crash_each_request_runs_again_by_itself_and_only_the_guilty_one_fails() -> None:
     async def scenario() -> None:
         client = make_client()
@@ -341,6 +343,7 @@ def test_without_any_worker_left_everyone_is_told_at_once() -> None:
     play(scenario)
 
 
+@pytest.mark.feature("running-deadline")
 def test_a_deadline_is_answered_while_the_model_still_runs_and_its_rows_are_dropped() -> None:
     async def scenario() -> None:
         client = make_client()
@@ -396,6 +399,7 @@ def test_overload_is_refused_with_the_time_to_come_back() -> None:
     play(scenario)
 
 
+@pytest.mark.feature("early-rejection")
 def test_what_will_miss_the_target_is_refused_at_arrival() -> None:
     async def scenario() -> None:
         facts = replace(FACTS, points={1: (10.0,), 16: (160.0,)})
