@@ -14,8 +14,9 @@ from typing import Final
 import click
 
 from benchmarks import environments, machine, models, selfcheck
+from benchmarks import profile as profiling
 from benchmarks.failure import BenchmarkError, ServerError
-from benchmarks.page import page
+from benchmarks.page import page, table
 from benchmarks.peers import Peer, Role, read_peers
 from benchmarks.places import PAGE, ROOT, cache
 from benchmarks.results import Participant, Results
@@ -138,6 +139,20 @@ def _commit() -> str:
 def write_page(results: Path, target: Path) -> None:
     """Write the page again from kept RESULTS."""
     target.write_text(page(Results.model_validate_json(results.read_text())))
+
+
+@cli.command()
+@click.option("--workload", type=click.Choice(list(WORKLOADS)), default="mlp", show_default=True)
+@click.option("--wire", type=click.Choice(["json", "binary"]), default="json", show_default=True)
+@click.option("--connections", type=click.IntRange(1, 1024), default=64, show_default=True)
+@click.option("--seconds", type=click.IntRange(1, 120), default=8, show_default=True)
+@click.option("--lines", type=click.IntRange(1, 200), default=25, show_default=True)
+@click.option("--server", type=click.Choice(list(read_peers())), default="slipway", show_default=True)
+def profile(workload: str, wire: str, connections: int, seconds: int, lines: int, server: str) -> None:
+    """Sample a server under load and print where its time goes (py-spy; needs root or ptrace)."""
+    shares = profiling.record(read_peers()[server], models.prepare()[workload], wire, connections, seconds)
+    rows = [[share.where, f"{share.own:.1%}", f"{share.whole:.1%}"] for share in shares[:lines]]
+    click.echo(table(["function", "own", "with what it calls"], rows, "lrr"))
 
 
 @cli.command("list")

@@ -21,7 +21,7 @@ from typing import Final
 
 from benchmarks.failure import BenchmarkError, ServerError
 from benchmarks.peers import Peer
-from benchmarks.places import PEERS, ROOT, cache
+from benchmarks.places import HERE, PEERS, ROOT, cache
 
 _INSTALL_SECONDS: Final = 1800
 _ERROR_LINES: Final = 12
@@ -53,6 +53,11 @@ def versions_of(python: Path, distributions: tuple[str, ...]) -> dict[str, str]:
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     found: dict[str, str] = json.loads(answer)
     return found
+
+
+def tool(name: str) -> Path:
+    """A program of `benchmarks/tools`, such as py-spy."""
+    return _environment("tools", HERE / "tools" / "requirements.txt").with_name(name)
 
 
 def lock(peer: Peer) -> None:
