@@ -16,7 +16,7 @@ from slipway_runtime.dispatch.dispatcher import Dispatcher
 from slipway_runtime.dispatch.ticket import Ticket
 from slipway_runtime.engines.engine import Execution, Layout, LoadedModel
 from slipway_runtime.models.datatypes import Array
-from slipway_runtime.models.model import PredictionError
+from slipway_runtime.models.model import PredictionError, RowsFailedError
 from slipway_runtime.models.signature import Signature
 
 POINTS = {size: (0.0001 * (10 + size),) * 3 for size in (1, 2, 4, 8, 16)}
@@ -88,6 +88,8 @@ class ScriptedEngine:
         if error is None:
             try:
                 execution.outputs = {name: array.copy() for name, array in self.model(execution.inputs).items()}
+            except RowsFailedError as raised:
+                error, execution.outputs = raised, raised.outputs
             except PredictionError as raised:
                 error = raised
         execution.error = error
