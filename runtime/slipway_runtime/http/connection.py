@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from slipway_runtime.http.asgi import AsgiReply
-from slipway_runtime.http.chunked import ChunkedBody
 from slipway_runtime.http.exchange import Request
-from slipway_runtime.http.head import Head, HeadReader, check_expectation, invalid_http
+from slipway_runtime.http.head import Head, invalid_http
+from slipway_runtime.http.intake import Intake
 from slipway_runtime.http.line import Line, PendingReply
 from slipway_runtime.http.wire import CONTINUE, choose_request_id, new_request_id, send_error
 from slipway_runtime.protocol.codec import Buffer
@@ -29,7 +27,6 @@ KEEP_ALIVE_SECONDS: Final = 120
 """Longer than proxies keep theirs (nginx 60, Traefik 90), so that they close first and none meets a reset."""
 _MAX_PIPELINED: Final = 16
 """Requests of one connection that are answered at the same time; the next ones wait in the socket."""
-_REMEMBERED_HEAD_BYTES: Final = 2048
 _WRITE_BUFFER_BYTES: Final = 256 * 1024
 _LINGER_SECONDS: Final = 5.0
 """How long a refused client that is still sending may pause before the connection is closed."""
@@ -43,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class Connection(asyncio.BufferedProtocol):
-    """The server looks at both deadlines a few times a second, which is cheaper than a timer for each request."""
+    """The server checks deadlines a few times a second, which is cheaper than a timer for each request."""
 
     def __init__(self, server: HttpServer) -> None:
         self._server = server
@@ -52,33 +49,22 @@ class Connection(asyncio.BufferedProtocol):
         self.client = ""
         self.peer: tuple[str, int] | None = None
         self.read_deadline = _NEVER
-        """Of whatever is being read: a head, a body, the next request of an idle connection."""
+        """Of an idle connection, or of one that is only read so that it sees its answer."""
         self.write_deadline = _NEVER
         """By then a client that reads slowly must have read on."""
         self.writable: asyncio.Event | None = None
         """Clear while the client reads slowly. Made when it is first needed."""
-        self._reader: HeadReader | None = None
-        self._head: Head | None = None
-        """Of the request that is being read, from the end of its head to its dispatch."""
-        self._chunked: ChunkedBody | None = None
-        self._filling: memoryview | None = None
-        self._filled_bytes = 0
-        self._charged_bytes = 0
-        self._started_at = 0.0
-        self._known_bytes = b""
-        self._known_head: Head | None = None
-        """Of the last request: clients repeat themselves, and the same bytes mean the same."""
+        self._intake = Intake(server, self)
+        self._place: memoryview | None = None
+        """Where the bytes go that are being received; None for the server's buffer."""
         self._stash = b""
         """Read already, and not looked at while the line is full."""
         self._receiving = False
-        self._more_input = False
-        """More than the request at hand was received already."""
         self._discarding = False
         """Nothing more is answered, so what comes in means nothing."""
         self._lingering = False
         self._ended = False
         """The client sends nothing more."""
-        self._continue_due = False
         self._write_paused = False
         self._turned_away: ApiError | None = None
 
@@ -103,26 +89,21 @@ class Connection(asyncio.BufferedProtocol):
         self._line.abandon()
 
     def get_buffer(self, size_hint: int) -> memoryview:
-        filling = self._filling
-        return self._server.buffer if filling is None else filling[self._filled_bytes :]
+        self._place = place = self._intake.place()
+        return self._server.buffer if place is None else place
 
     def buffer_updated(self, size: int) -> None:
-        filling = self._filling
-        if filling is None:
+        if self._place is None:
             self._receive(bytes(self._server.buffer[:size]))
-            return
-        self._filled_bytes += size
-        if self._filled_bytes == len(filling):
-            self._filling = None
-            self._more_input = False
-            self._dispatch(filling)
+        else:
+            self._intake.placed(size)
 
     def eof_received(self) -> bool:
         """Whether the transport stays open. A client may end its side and still read: then it gets its answers."""
         self._ended = True
         if self._transport.get_extra_info("sslcontext") is not None:
             return False
-        if self._reader is not None or self._head is not None:
+        if self._intake.busy:
             self._refuse(invalid_http("the connection ended in the middle of it."))
         if not self._line.waiting:
             return False
@@ -159,83 +140,14 @@ class Connection(asyncio.BufferedProtocol):
                 self._steer_reading()
                 break
             try:
-                start = self._read(data, start)
+                start = self._intake.read(data, start)
             except ApiError as error:
                 self._refuse(error)
         self._receiving = False
 
-    def _read(self, data: bytes, start: int) -> int:
-        """Takes one step and says where the next one begins."""
-        if self._chunked is not None:
-            start = self._chunked.feed(data, start)
-            if self._chunked.complete:
-                content, self._chunked = self._chunked.content, None
-                self._more_input = start < len(data)
-                self._dispatch(content)
-            return start
-        if self._reader is not None:
-            stop = self._reader.feed(data, start)
-            whole = False
-        else:
-            self._started_at = perf_counter()
-            known = self._known_bytes
-            if known and data.startswith(known, start):
-                assert self._known_head is not None
-                return self._begin(self._known_head, data, start + len(known), waits=False)
-            self._reader = HeadReader(self._server.rules.limits)
-            self.read_deadline = self._server.now + self._server.rules.limits.header_timeout_seconds
-            stop = self._reader.feed(data, start)
-            whole = True
-        if stop is None:
-            return len(data)
-        head, self._reader = self._reader.head, None
-        assert head is not None
-        self._head = head
-        waits = check_expectation(head)
-        if whole and not waits and stop - start <= _REMEMBERED_HEAD_BYTES:
-            self._known_bytes, self._known_head = data[start:stop], head
-        return self._begin(head, data, stop, waits)
-
-    def _begin(self, head: Head, data: bytes, start: int, waits: bool) -> int:
-        """The head is here; the body begins at `start`. `waits`: the client, for 100 Continue. Raises `ApiError` for
-        what is refused before its body."""
-        self._head = head
-        server = self._server
-        server.admit(head)
-        length = head.length_bytes
-        if length is None:
-            self._chunked = ChunkedBody(self._charge)
-        else:
-            if length:
-                self._charge(length)
-            end = start + length
-            if end <= len(data):
-                self._more_input = end < len(data)
-                self._dispatch(data[start:end])
-                return end
-            # Not cleared, because every byte is written before anyone sees one.
-            self._filling = np.empty(length, np.uint8).data
-            self._filled_bytes = len(data) - start
-            self._filling[: self._filled_bytes] = memoryview(data)[start:]
-            start = len(data)
-        self.read_deadline = server.now + server.rules.request_timeout_seconds
-        if waits and start == len(data):
-            self._continue_due = True
-            self._offer_continue()
-        return start
-
-    def _charge(self, size_bytes: int) -> None:
-        """For a body that grows by `size_bytes`. Raises `ApiError`."""
-        whole, server = self._charged_bytes + size_bytes, self._server
-        if whole > server.rules.max_request_bytes or not server.budget.take(size_bytes):
-            raise server.too_much(whole, size_bytes)
-        self._charged_bytes = whole
-
-    def _dispatch(self, body: Buffer) -> None:
-        head, server = self._head, self._server
-        assert head is not None
-        self._head = None
-        self._continue_due = False
+    def take(self, head: Head, body: Buffer) -> None:
+        """A request is here whole."""
+        server, intake = self._server, self._intake
         self.read_deadline = _NEVER
         request = Request(
             head.method,
@@ -244,7 +156,7 @@ class Connection(asyncio.BufferedProtocol):
             head.headers,
             body,
             perf_counter(),
-            self._started_at,
+            intake.started_at,
             self.client,
             _request_id(head),
         )
@@ -263,15 +175,15 @@ class Connection(asyncio.BufferedProtocol):
     def _line_up(self, reply: PendingReply, head: Head) -> None:
         counts = self._server.counts
         counts.requests += 1
-        counts.request_bytes += self._charged_bytes
-        reply.charged_bytes, self._charged_bytes = self._charged_bytes, 0
+        reply.charged_bytes = self._intake.release()
+        counts.request_bytes += reply.charged_bytes
         if not head.keep_alive:
             reply.close = self._discarding = True
         self._line.add(reply)
 
     def _refuse(self, error: ApiError) -> None:
         """Nothing is read after this, since nobody knows where the next request would begin."""
-        head = self._head
+        head, started_at = self._intake.head, self._intake.started_at
         self._drop_input()
         self._discarding = True
         reply = PendingReply(
@@ -282,15 +194,12 @@ class Connection(asyncio.BufferedProtocol):
         reply.close = reply.linger = True
         self.read_deadline = _NEVER
         self._line.add(reply)
-        self._server.refused(error, head, reply.request_id, self.client, self._started_at)
+        self._server.refused(error, head, reply.request_id, self.client, started_at)
         send_error(reply, error, request_id=reply.request_id, model=self._server.rules.model)
 
     def _drop_input(self) -> None:
-        self._server.budget.give(self._charged_bytes)
-        self._charged_bytes = 0
-        self._reader = self._head = self._chunked = self._filling = None
+        self._intake.drop()
         self._stash = b""
-        self._continue_due = False
 
     def _is_full(self) -> bool:
         return len(self._line.waiting) >= _MAX_PIPELINED or self._write_paused
@@ -311,17 +220,17 @@ class Connection(asyncio.BufferedProtocol):
             self._receive(data)
             self._steer_reading()
 
-    def _offer_continue(self) -> None:
+    def offer_continue(self) -> None:
         """Only once the earlier answers are out, because the client takes it for the next one."""
-        if self._continue_due and not self._line.waiting:
-            self._continue_due = False
+        if self._intake.continue_due and not self._line.waiting:
+            self._intake.continue_due = False
             self._transport.write(CONTINUE)
 
     # Output: what the line asks for.
 
     def is_last(self, reply: PendingReply) -> bool:
         """Asked while draining."""
-        return len(self._line.waiting) == 1 and not self._more_input and not self._stash
+        return len(self._line.waiting) == 1 and not self._intake.more and not self._stash
 
     def write(self, pieces: Sequence[bytes], size_bytes: int) -> None:
         self._server.counts.response_bytes += size_bytes
@@ -338,9 +247,9 @@ class Connection(asyncio.BufferedProtocol):
         elif not self._line.waiting:
             if self._ended:
                 self._end(linger=False)
-            elif self._continue_due:
-                self._offer_continue()
-            elif self._reader is None and self._head is None:
+            elif self._intake.continue_due:
+                self.offer_continue()
+            elif not self._intake.busy:
                 self.read_deadline = self._server.now + KEEP_ALIVE_SECONDS
 
     def _end(self, linger: bool) -> None:
@@ -360,34 +269,25 @@ class Connection(asyncio.BufferedProtocol):
 
     # Time.
 
-    def on_read_deadline(self) -> None:
-        self.read_deadline = _NEVER
-        rules = self._server.rules
-        if self._head is not None:
-            seconds = rules.request_timeout_seconds
-            message = (
-                f"The request's body did not arrive within {seconds} seconds (spec.traffic.requestTimeoutSeconds)."
-            )
-            self._refuse(ApiError(408, "body_too_slow", message))
-        elif self._reader is not None:
-            seconds = rules.limits.header_timeout_seconds
-            message = f"The request's headers did not arrive within {seconds} seconds (headerTimeoutSeconds)."
-            self._refuse(ApiError(408, "headers_too_slow", message))
-        else:
+    def check(self, now: float) -> None:
+        """A few times a second."""
+        if self.write_deadline <= now:
+            self._give_up_writing()
+        elif self._intake.deadline <= now:
+            self._refuse(self._server.too_slow(self._intake.in_head))
+        elif self.read_deadline <= now and not self._intake.busy:
+            self.read_deadline = _NEVER
             self._transport.close()
+        elif self._ended:
+            self._notice_reset()
 
-    def on_write_deadline(self) -> None:
+    def _give_up_writing(self) -> None:
         self.write_deadline = _NEVER
         if not self._discarding:
             self._server.counts.refuse("reader_too_slow")
         self._transport.abort()
 
-    @property
-    def ended(self) -> bool:
-        """The client has ended its side; whether it reads is told by `notice_reset`."""
-        return self._ended
-
-    def notice_reset(self) -> None:
+    def _notice_reset(self) -> None:
         """A client that left has answered the provocation with a reset, which no event tells of."""
         sock: socket.socket | None = self._transport.get_extra_info("socket")
         if sock is None or self._transport.is_closing():
@@ -401,13 +301,13 @@ class Connection(asyncio.BufferedProtocol):
         first = self._line.waiting[0]
         if first.version == "1.1" and not first.begun:
             self._transport.write(CONTINUE)
-            self._server.loop.call_later(0.005, self.notice_reset)
+            self._server.loop.call_later(0.005, self._notice_reset)
 
     # Drain.
 
     @property
     def busy(self) -> bool:
-        return bool(self._line.waiting) or self._head is not None or self._reader is not None
+        return bool(self._line.waiting) or self._intake.busy
 
     def close_when_idle(self) -> None:
         if not self.busy and not _has_input(self._transport):

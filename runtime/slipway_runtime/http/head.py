@@ -62,13 +62,13 @@ class _Sink:
 class HeadReader:
     """Takes bytes until the head is complete. One reader for one head."""
 
-    __slots__ = ("_limits", "_parser", "_sink", "_size_bytes", "_tail", "head")
+    __slots__ = ("_limits", "_parser", "_sink", "_tail", "head", "size_bytes")
 
     def __init__(self, limits: LimitsConfig) -> None:
         self._limits = limits
         self._sink = _Sink()
         self._parser = httptools.HttpRequestParser(self._sink)
-        self._size_bytes = 0
+        self.size_bytes = 0
         self._tail = b""
         self.head: Head | None = None
 
@@ -94,8 +94,8 @@ class HeadReader:
 
     def _parse(self, piece: bytes) -> None:
         limits, sink = self._limits, self._sink
-        allowed = limits.max_header_bytes - self._size_bytes
-        self._size_bytes += len(piece)
+        allowed = limits.max_header_bytes - self.size_bytes
+        self.size_bytes += len(piece)
         try:
             self._parser.feed_data(piece if len(piece) <= allowed else piece[:allowed])
         except httptools.HttpParserUpgrade:

@@ -7,13 +7,12 @@ import logging
 import random
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from email.utils import formatdate
 from time import time
 from types import MappingProxyType
 from typing import Final
 
-from slipway_runtime.contract import LimitsConfig, RuntimeConfig
+from slipway_runtime.contract import RuntimeConfig
 from slipway_runtime.http.asgi import App
 from slipway_runtime.http.auth import ApiKeys, presented_key
 from slipway_runtime.http.budget import ByteBudget, memory_limit_bytes
@@ -22,6 +21,7 @@ from slipway_runtime.http.counts import HttpCounts
 from slipway_runtime.http.exchange import Handler
 from slipway_runtime.http.head import Head
 from slipway_runtime.http.line import PendingReply
+from slipway_runtime.http.rules import Rules
 from slipway_runtime.http.tls import Certificate
 from slipway_runtime.http.wire import send_error
 from slipway_runtime.protocol.errors import ApiError
@@ -39,30 +39,6 @@ _REFUSED_CONNECTIONS: Final = 256
 """So many beyond the limit are told why; the rest are reset."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What holds for every request on the port."""
-
-    model: str = ""
-    """Named in errors."""
-    max_request_bytes: int = 64 * 1024
-    request_timeout_seconds: float = 30
-    limits: LimitsConfig = field(default_factory=LimitsConfig)
-    open_paths: frozenset[bytes] = frozenset()
-    """Asked for without a key: health is nobody's secret, and probes have no keys."""
-
-    @classmethod
-    def of(cls, config: RuntimeConfig) -> Rules:
-        health = ("/v2/health/live", "/v2/health/ready", f"/v2/models/{config.name}/ready")
-        return cls(
-            config.name,
-            config.max_request_bytes,
-            config.request_timeout_seconds,
-            config.limits,
-            frozenset((prefix + path).encode() for prefix in {"", config.root_path} for path in health),
-        )
 
 
 class HttpServer:
@@ -191,13 +167,8 @@ class HttpServer:
             self._tls.refresh()
         self.date_line = f"Date: {formatdate(time(), usegmt=True)}\r\n".encode()
         for connection in list(self.connections):
-            if connection.write_deadline <= now:
-                connection.on_write_deadline()
-            elif connection.read_deadline <= now:
-                connection.on_read_deadline()
-            elif connection.ended:
-                connection.notice_reset()
-            elif self._finishing.is_set():
+            connection.check(now)
+            if self._finishing.is_set():
                 connection.close_when_idle()
         self._timer = self.loop.call_later(TICK_SECONDS, self._tick, now + TICK_SECONDS)
 
@@ -257,6 +228,15 @@ class HttpServer:
             f" (maxInflightBytes); another {more_bytes} do not fit now.",
             headers={"Retry-After": str(random.randint(1, 2))},  # noqa: S311 - spreads clients, guards nothing
         )
+
+    def too_slow(self, in_head: bool) -> ApiError:
+        if in_head:
+            seconds: float = self.rules.limits.header_timeout_seconds
+            message = f"The request's headers did not arrive within {seconds} seconds (headerTimeoutSeconds)."
+            return ApiError(408, "headers_too_slow", message)
+        seconds = self.rules.request_timeout_seconds
+        message = f"The request's body did not arrive within {seconds} seconds (spec.traffic.requestTimeoutSeconds)."
+        return ApiError(408, "body_too_slow", message)
 
     def refused(self, error: ApiError, head: Head | None, request_id: str, client: str, started_at: float) -> None:
         self.counts.refuse(error.code)

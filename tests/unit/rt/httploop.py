@@ -19,7 +19,8 @@ import uvloop
 
 from slipway_runtime.http.asgi import Receive, Scope, Send
 from slipway_runtime.http.exchange import Reply, Request
-from slipway_runtime.http.server import HttpServer, Rules
+from slipway_runtime.http.rules import Rules
+from slipway_runtime.http.server import HttpServer
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 10

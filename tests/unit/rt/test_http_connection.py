@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from slipway_runtime.http.counts import HttpCounts
-from slipway_runtime.http.server import Rules
+from slipway_runtime.http.rules import Rules
 from tests.unit.rt.httploop import Client, HttpLoop, eventually, get, post
 
 pytestmark = pytest.mark.unit

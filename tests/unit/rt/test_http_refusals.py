@@ -11,7 +11,7 @@ import pytest
 
 from slipway_runtime.contract import LimitsConfig
 from slipway_runtime.http.auth import ApiKeys
-from slipway_runtime.http.server import Rules
+from slipway_runtime.http.rules import Rules
 from slipway_runtime.protocol.errors import ApiError
 from slipway_runtime.telemetry.record import RequestRecord
 from tests.unit.rt.httploop import Client, HttpLoop, eventually, get, post
