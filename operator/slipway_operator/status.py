@@ -13,11 +13,12 @@ from slipway_operator.conditions import Claim, View, is_ready, judge, merged
 from slipway_operator.diagnosis import Diagnosis, Failure, diagnose
 from slipway_operator.names import selector_labels
 from slipway_operator.records import ChildRecord, DeploymentState, ModelRecord, PodRecord
-from slipway_operator.render.service import service_exposure
+from slipway_operator.render.service import is_encrypted, service_exposure
 from slipway_operator.resources import DEPLOYMENT, INGRESS, SERVICE, ChildRef
 
 Status = dict[str, Any]
 
+_USUAL_PORTS: Final = {"http": 80, "https": 443}
 _QUIET: Final = frozenset(
     {
         Reason.ACTIVE,
@@ -202,7 +203,9 @@ def _internal_url(situation: Situation) -> str | None:
         return situation.previous.get("internalURL")
     port = service_exposure(situation.spec).port
     authority = f"{situation.name}.{situation.model.key.namespace}.svc"
-    return f"http://{authority}/" if port == 80 else f"http://{authority}:{port}/"
+    scheme = "https" if is_encrypted(situation.spec) else "http"
+    usual = _USUAL_PORTS[scheme] == port
+    return f"{scheme}://{authority}/" if usual else f"{scheme}://{authority}:{port}/"
 
 
 def _last_failure(situation: Situation, worst: Failure | None, *, ready: bool, now: str) -> Status | None:

@@ -73,6 +73,8 @@ def describe_differences(spec: ModelDeploymentSpec, uri: str, user: Mapping[str,
     if spec.traffic is not None and spec.traffic.auth is not None:
         secret = spec.traffic.auth.api_keys_secret_ref.name
         yield f"the Secret {secret} is not read here; requests are answered without an API key."
+    if spec.traffic is not None and spec.traffic.tls is not None:
+        yield f"the Secret {spec.traffic.tls.secret_name} is not read here; HTTP is plain."
     if spec.resources is not None and spec.resources.gpu is not None and spec.resources.gpu.count > 0:
         count = spec.resources.gpu.count
         yield f"a pod gets {count} of {spec.resources.gpu.resource_name}; here the model gets what torch finds."

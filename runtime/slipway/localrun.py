@@ -86,8 +86,8 @@ def find_port_conflict(host: str, ports: Mapping[str, int]) -> str | None:
 
 def local_config(config: RuntimeConfig, uri: str | None, grpc_port: int | None) -> RuntimeConfig:
     """What the operator would say, made true for one user's machine: `uri` and `grpc_port` win where they are given."""
-    # Nothing routes to this process but its user: nothing has to forget it before it stops, no key is mounted.
-    changes: dict[str, Any] = {"drain_delay_seconds": 0, "auth": None}
+    # Nothing routes to this process but its user: nothing has to forget it before it stops, no Secret is mounted.
+    changes: dict[str, Any] = {"drain_delay_seconds": 0, "auth": None, "tls": None}
     if uri is not None:
         changes["artifact"] = config.artifact.model_copy(update={"uri": uri, "digest": None})
     if grpc_port is not None:

@@ -28,6 +28,8 @@ CACHE_DIRECTORY: Final = "/var/cache/slipway"
 """Where a fetched artifact is placed; writable in a container whose root file system is read-only."""
 API_KEYS_DIRECTORY: Final = "/run/slipway/api-keys"
 """Where the operator mounts the Secret with the API keys."""
+TLS_DIRECTORY: Final = "/run/slipway/tls"
+"""Where the operator mounts a Secret of type kubernetes.io/tls: `tls.crt` and `tls.key`."""
 TERMINATION_MESSAGE_PATH: Final = "/dev/termination-log"
 TERMINATION_MESSAGE_LIMIT_BYTES: Final = 4096
 """The kubelet cuts a longer message. Source: Kubernetes, "Determine the Reason for Pod Failure"."""

@@ -130,6 +130,7 @@ EVERY_FIELD: Final = manifest(
             "requestTimeoutSeconds": 60,
             "maxRequestBytes": 1048576,
             "auth": {"apiKeysSecretRef": {"name": "digits-keys"}},
+            "tls": {"secretName": "digits-internal-tls"},
         },
         "rollout": {"progressDeadlineSeconds": 600},
         "podTemplate": {

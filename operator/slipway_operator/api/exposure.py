@@ -106,6 +106,14 @@ class Authentication(ApiModel):
     restart. The operator never reads it."""
 
 
+class TrafficTls(ApiModel):
+    """HTTPS, and TLS for gRPC, up to the pods."""
+
+    secret_name: ObjectName
+    """The Secret (type kubernetes.io/tls) with certificate and key. A renewed certificate takes effect without a
+    restart. The operator never reads it."""
+
+
 class Traffic(ApiModel):
     """Limits on requests, and who may make them."""
 
@@ -115,3 +123,6 @@ class Traffic(ApiModel):
     """A larger request body is answered 413."""
     auth: Authentication | None = None
     """API keys that clients must present. Everyone who reaches the Service may ask when unset."""
+    tls: TrafficTls | None = None
+    """Encryption up to the pods, which then speak no plain HTTP on the Service's ports. An Ingress controller must be
+    told by its annotations to speak HTTPS to the Service."""

@@ -104,7 +104,8 @@ class Sla(ApiModel):
     )
 
     p50_milliseconds: Milliseconds | None = None
-    """Half of the answers take at most this long, measured in the pod from a request's last byte to its answer."""
+    """Half of the answers take at most this long, measured in the pod from a request's last byte to its answer. Alone
+    it refuses nothing, for the other half may be later."""
     p95_milliseconds: Milliseconds | None = None
     """95 of 100 answers take at most this long."""
     p99_milliseconds: Milliseconds | None = None

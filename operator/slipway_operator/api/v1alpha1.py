@@ -25,6 +25,7 @@ from slipway_operator.api.exposure import IngressExposure as IngressExposure
 from slipway_operator.api.exposure import IngressTls as IngressTls
 from slipway_operator.api.exposure import ServiceExposure as ServiceExposure
 from slipway_operator.api.exposure import Traffic as Traffic
+from slipway_operator.api.exposure import TrafficTls as TrafficTls
 from slipway_operator.api.pod_template import PodTemplate as PodTemplate
 from slipway_operator.api.reasons import ConditionType
 from slipway_operator.api.schema import ApiModel, Rule, list_atomic, list_map, number, rules

@@ -40,6 +40,7 @@ _CONFIG_VOLUME: Final = "config"
 _CACHE_VOLUME: Final = "cache"
 _API_KEYS_VOLUME: Final = "api-keys"
 _TMP_VOLUME: Final = "tmp"
+_TLS_VOLUME: Final = "tls"
 _OWNER_AND_GROUP_READ: Final = 0o440
 """The file belongs to root and to the pod's fsGroup."""
 _TMP_DIRECTORY: Final = "/tmp"  # noqa: S108 - a volume of the pod, shared with nobody
@@ -121,11 +122,20 @@ def _volumes(owner: Owner, spec: ModelDeploymentSpec, config: contract.RuntimeCo
         {"name": _CACHE_VOLUME, "emptyDir": {}},
         {"name": _TMP_VOLUME, "emptyDir": {}},
     ]
-    auth = _traffic(spec).auth
-    if auth is not None:
-        keys = {"secretName": auth.api_keys_secret_ref.name, "defaultMode": _OWNER_AND_GROUP_READ}
-        volumes.append({"name": _API_KEYS_VOLUME, "secret": keys})
+    for name, (secret, _) in _secrets(spec).items():
+        volumes.append({"name": name, "secret": {"secretName": secret, "defaultMode": _OWNER_AND_GROUP_READ}})
     return volumes
+
+
+def _secrets(spec: ModelDeploymentSpec) -> dict[str, tuple[str, str]]:
+    """Name and folder of each Secret that is mounted, by the volume's name."""
+    traffic = spec.traffic or Traffic()
+    found = {}
+    if traffic.auth is not None:
+        found[_API_KEYS_VOLUME] = (traffic.auth.api_keys_secret_ref.name, contract.API_KEYS_DIRECTORY)
+    if traffic.tls is not None:
+        found[_TLS_VOLUME] = (traffic.tls.secret_name, contract.TLS_DIRECTORY)
+    return found
 
 
 def grace_period_seconds(config: contract.RuntimeConfig) -> int:
@@ -191,8 +201,8 @@ def _mounts(spec: ModelDeploymentSpec) -> list[dict[str, Any]]:
         {"name": _CACHE_VOLUME, "mountPath": contract.CACHE_DIRECTORY},
         {"name": _TMP_VOLUME, "mountPath": _TMP_DIRECTORY},
     ]
-    if _traffic(spec).auth is not None:
-        mounts.append({"name": _API_KEYS_VOLUME, "mountPath": contract.API_KEYS_DIRECTORY, "readOnly": True})
+    for name, (_, directory) in _secrets(spec).items():
+        mounts.append({"name": name, "mountPath": directory, "readOnly": True})
     return mounts
 
 
@@ -235,10 +245,6 @@ def _resources(resources: Resources | None) -> dict[str, dict[str, str]]:
 
 def _runtime(spec: ModelDeploymentSpec) -> Runtime:
     return spec.runtime or Runtime()
-
-
-def _traffic(spec: ModelDeploymentSpec) -> Traffic:
-    return spec.traffic or Traffic()
 
 
 def _rollout(spec: ModelDeploymentSpec) -> Rollout:

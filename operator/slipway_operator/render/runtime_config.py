@@ -9,6 +9,7 @@ from slipway_operator.render.service import service_exposure
 from slipway_runtime.contract import (
     API_KEYS_DIRECTORY,
     GRPC_PORT,
+    TLS_DIRECTORY,
     ArtifactConfig,
     AuthConfig,
     BatchingConfig,
@@ -16,6 +17,7 @@ from slipway_runtime.contract import (
     RuntimeConfig,
     SLAConfig,
     TensorSpec,
+    TLSConfig,
     TuningConfig,
     WarmupSample,
 )
@@ -34,6 +36,9 @@ def render_runtime_config(name: str, spec: ModelDeploymentSpec) -> RuntimeConfig
         "engine": runtime.execution and _engine(runtime.execution),
         "tuning": runtime.tuning and _tuning(runtime.tuning),
         "auth": traffic.auth and AuthConfig(api_keys_path=API_KEYS_DIRECTORY),
+        "tls": TLSConfig(certificate_path=f"{TLS_DIRECTORY}/tls.crt", key_path=f"{TLS_DIRECTORY}/tls.key")
+        if traffic.tls
+        else None,
         "grpc_port": GRPC_PORT if service_exposure(spec).grpc_port is not None else None,
     }
     return RuntimeConfig(

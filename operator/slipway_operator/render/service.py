@@ -22,16 +22,20 @@ def render_service(owner: Owner, spec: ModelDeploymentSpec) -> Manifest:
         "spec": {
             "type": exposure.type,
             "selector": selector_labels(owner.name),
-            "ports": _ports(exposure),
+            "ports": _ports(exposure, encrypted=is_encrypted(spec)),
         },
     }
 
 
-def _ports(exposure: ServiceExposure) -> list[dict[str, Any]]:
-    ports = [_port(INFERENCE_PORT_NAME, exposure.port, "http")]
+def is_encrypted(spec: ModelDeploymentSpec) -> bool:
+    return spec.traffic is not None and spec.traffic.tls is not None
+
+
+def _ports(exposure: ServiceExposure, *, encrypted: bool) -> list[dict[str, Any]]:
+    ports = [_port(INFERENCE_PORT_NAME, exposure.port, "https" if encrypted else "http")]
     if exposure.grpc_port is not None:
-        # HTTP/2 without TLS, in Kubernetes' own word, which Ingress and Gateway controllers read.
-        ports.append(_port(GRPC_PORT_NAME, exposure.grpc_port, "kubernetes.io/h2c"))
+        # h2c is HTTP/2 without TLS, in Kubernetes' own word, which Ingress and Gateway controllers read.
+        ports.append(_port(GRPC_PORT_NAME, exposure.grpc_port, "https" if encrypted else "kubernetes.io/h2c"))
     return ports
 
 

@@ -73,7 +73,7 @@ def test_whatever_a_cluster_would_add_is_named_when_the_manifest_asks_for_it() -
                 {"name": "D", "value": "plain"},
             ],
         },
-        traffic={"auth": {"apiKeysSecretRef": {"name": "keys"}}},
+        traffic={"auth": {"apiKeysSecretRef": {"name": "keys"}}, "tls": {"secretName": "pair"}},
         resources={"gpu": {"count": 2}},
     )
     differences = list(describe_differences(spec, spec.artifact.uri, {}))
@@ -84,6 +84,7 @@ def test_whatever_a_cluster_would_add_is_named_when_the_manifest_asks_for_it() -
         ["C", "comes", "from", "the"],
         ["the", "image", "registry.example.com/mine:1", "is"],
         ["the", "Secret", "keys", "is"],
+        ["the", "Secret", "pair", "is"],
         ["a", "pod", "gets", "2"],
     ]
     assert "AWS_ACCESS_KEY_ID" in differences[0]

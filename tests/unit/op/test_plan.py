@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -231,6 +232,22 @@ def test_a_change_by_hand_during_a_pause_does_not_make_serving_pods_unready() ->
     assert claims(planned)["Accepted"] == ("Unknown", "Paused")
     (repair,) = plan_of(model(generation=3), children, pods, Memory(UID, status=planned.status)).applies
     assert repair.ref == DEPLOYMENT
+
+
+@pytest.mark.parametrize(
+    ("spec", "url"),
+    [
+        ({}, "http://digits.vision.svc/"),
+        ({"exposure": {"service": {"port": 8000}}}, "http://digits.vision.svc:8000/"),
+        ({"traffic": {"tls": {"secretName": "pair"}}}, "https://digits.vision.svc:80/"),
+        (
+            {"traffic": {"tls": {"secretName": "pair"}}, "exposure": {"service": {"port": 443}}},
+            "https://digits.vision.svc/",
+        ),
+    ],
+)
+def test_the_address_inside_the_cluster_has_scheme_and_port(spec: Any, url: str) -> None:
+    assert plan_of(model(**spec)).status["internalURL"] == url
 
 
 def test_a_url_is_told_only_with_an_address() -> None:

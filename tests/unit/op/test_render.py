@@ -75,6 +75,7 @@ SPECS: Final[dict[str, dict[str, Any]]] = {
             "requestTimeoutSeconds": 90,
             "maxRequestBytes": 1048576,
             "auth": {"apiKeysSecretRef": {"name": "digits-keys"}},
+            "tls": {"secretName": "digits-internal-tls"},
         },
         "rollout": {"progressDeadlineSeconds": 601},
         "disruption": {"maxUnavailable": "34%"},
@@ -275,6 +276,21 @@ def test_a_drain_takes_one_pod_at_a_time_unless_more_are_allowed(given: Any, wan
     assert "PodDisruptionBudget" not in rendered(replicas=1, disruption=given)
 
 
+def test_pods_speak_tls_with_the_mounted_pair_when_the_manifest_names_one() -> None:
+    children = rendered(traffic={"tls": {"secretName": "pair"}}, exposure={"service": {"grpcPort": 9000}})
+    (text,) = children["ConfigMap"]["data"].values()
+    tls = RuntimeConfig.model_validate_json(text).tls
+    assert tls is not None
+    pod = children["Deployment"]["spec"]["template"]["spec"]
+    (volume,) = [volume for volume in pod["volumes"] if "secret" in volume]
+    (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == volume["name"]]
+    assert volume["secret"]["secretName"] == "pair"
+    assert (tls.certificate_path, tls.key_path) == (f"{mount['mountPath']}/tls.crt", f"{mount['mountPath']}/tls.key")
+    assert {port["appProtocol"] for port in children["Service"]["spec"]["ports"]} == {"https"}
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert pod["containers"][0][probe]["httpGet"]["scheme"] == "HTTP", "the admin port stays plain"
+
+
 def test_only_the_own_namespace_may_ask_when_a_network_policy_names_nobody() -> None:
     policy = rendered(networkPolicy={})["NetworkPolicy"]["spec"]
     assert policy["ingress"] == [{"from": [{"podSelector": {}}], "ports": [{"port": "http", "protocol": "TCP"}]}]
@@ -300,7 +316,7 @@ def test_an_empty_addition_changes_no_pod() -> None:
 
 
 def test_names_and_paths_of_the_operators_own_volumes_are_the_ones_that_users_cannot_take() -> None:
-    pod = template(traffic={"auth": {"apiKeysSecretRef": {"name": "keys"}}})["spec"]
+    pod = template(traffic={"auth": {"apiKeysSecretRef": {"name": "keys"}}, "tls": {"secretName": "pair"}})["spec"]
     assert {volume["name"] for volume in pod["volumes"]} == set(VOLUME_NAMES)
     for mount in pod["containers"][0]["volumeMounts"]:
         assert any(mount["mountPath"] == path or mount["mountPath"].startswith(f"{path}/") for path in MOUNT_PATHS)
