@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from slipway.torchscript import save
 from slipway_runtime.contract import Datatype, Format, Precision, TuningConfig
 from slipway_runtime.models.bfloat16 import from_bits, to_bits
 from slipway_runtime.models.load import load_model, warm_up_model
@@ -64,6 +65,19 @@ class Embedding(torch.nn.Module):
         return hidden.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
 
 
+class Attention(torch.nn.Module):
+    """Splits into heads and joins them again, as every transformer does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = torch.nn.Linear(16, 48)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        parts = self.project(x.unflatten(1, (-1, 16))).chunk(3, -1)
+        q, k, v = (part.unflatten(-1, (4, -1)).transpose(1, 2) for part in parts)
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(1)
+
+
 class Wide(torch.nn.Module):
     """Enough work to be tuned at all."""
 
@@ -79,6 +93,13 @@ class ByName(Wide):
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         hidden = self.layers(x)
         return {"second": hidden * 2, "first": hidden}
+
+
+class Exponential(Wide):
+    """Uses an operation that the exporter does not know."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.matrix_exp(self.layers(x)[:, :, None, None]).flatten(1)
 
 
 class Dice(Wide):
@@ -112,6 +133,16 @@ class InPlace(Wide):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x.add_(1)
         return self.layers(x)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """On a busy machine threads wait for one another far longer than they compute."""
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -167,6 +198,20 @@ def test_every_variant_takes_every_size_and_any_order_of_inputs(load: Load, vari
         np.testing.assert_allclose(
             model.predict(given)["output__0"], archive.predict(given)["output__0"], rtol=1e-3, atol=1e-5
         )
+
+
+def test_heads_of_attention_go_to_the_other_runtime(load: Load, tmp_path: Path) -> None:
+    save(Attention().eval(), tmp_path / "model.pt", inputs={"x": torch.zeros(1, 256)}, outputs=["y"])
+    model, archive = load(Attention(), [ROWS], variant=Variant.ONNX_RUNTIME), plain(load, Attention(), [ROWS])
+    assert model.properties["variant"] == Variant.ONNX_RUNTIME
+    given = {"x": draw(5, 256)}
+    np.testing.assert_allclose(model.predict(given)["y"], archive.predict(given)["y"], rtol=1e-3, atol=1e-5)
+
+
+def test_the_exporter_prints_nothing_where_log_lines_go(load: Load, capfd: pytest.CaptureFixture[str]) -> None:
+    model = load(Exponential(), [ROWS], variant=Variant.ONNX_RUNTIME)
+    assert "matrix_exp" in model.properties["variant_note"]
+    assert capfd.readouterr().out == ""
 
 
 @pytest.mark.parametrize("variant", [Variant.FROZEN, Variant.ONNX_RUNTIME])

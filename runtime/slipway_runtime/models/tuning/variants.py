@@ -22,11 +22,9 @@ from slipway_runtime.models.torchscript import (
     quiet_deprecation,
 )
 from slipway_runtime.models.tuning.choice import Variant
+from slipway_runtime.models.tuning.exporting import export
 from slipway_runtime.models.tuning.onnxmodel import OnnxModel, input_name, open_session
 from slipway_runtime.models.tuning.trials import Inputs
-
-_OPSET: Final = 17
-"""The newest that torch's exporter of TorchScript writes well."""
 
 _jit: Any = torch.jit
 """Typed in some versions of torch and untyped in others."""
@@ -107,15 +105,12 @@ def _export(archive: TorchScriptModel, inputs: Inputs, outputs: Outputs) -> Torc
     axes |= {name: {axis: f"{name}_{axis}" for axis in range(array.ndim)} for name, array in outputs.items()}
     with tempfile.TemporaryDirectory(prefix="slipway-") as folder:
         path = Path(folder) / "model.onnx"
-        torch.onnx.export(
+        export(
             archive.module,
-            tuple(tensors[position] for position in positions),
-            str(path),
-            input_names=[input_name(position) for position in positions],
-            output_names=list(outputs),
-            dynamic_axes={name: sizes for name, sizes in axes.items() if sizes},
-            opset_version=_OPSET,
-            dynamo=False,
+            [tensors[position] for position in positions],
+            path,
+            ([input_name(position) for position in positions], list(outputs)),
+            {name: sizes for name, sizes in axes.items() if sizes},
         )
         session = open_session(path, archive.device, torch.get_num_threads())
     return OnnxModel(session, archive.signature, archive.device, archive.warmup_samples)
