@@ -47,6 +47,13 @@ class Simple(torch.nn.Module):
         return first + second, first - second
 
 
+class Brightness(torch.nn.Module):
+    """The mean of each channel of an image."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image.mean(dim=(2, 3))
+
+
 class Slow(torch.nn.Module):
     """Multiplies large matrices as many times as the input says: long, cancellable by nobody, without Python."""
 
@@ -103,6 +110,11 @@ def save_mixed(path: Path) -> Path:
 def save_simple(path: Path) -> Path:
     examples = {name: torch.zeros(1, 16, dtype=torch.int32) for name in ("INPUT0", "INPUT1")}
     save(Simple(), path, inputs=examples, outputs=["OUTPUT0", "OUTPUT1"])
+    return path
+
+
+def save_brightness(path: Path) -> Path:
+    save(Brightness(), path, inputs={"image": torch.zeros(1, 3, 8, 8)}, outputs=["means"])
     return path
 
 

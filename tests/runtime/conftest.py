@@ -15,12 +15,13 @@ StartRuntime = Callable[..., RuntimeServer]
 
 @pytest.fixture(scope="session")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with linear.pt, mixed.pt, simple.pt, slow.pt and plain.pt."""
+    """A folder with brightness.pt, linear.pt, mixed.pt, plain.pt, simple.pt and slow.pt."""
     from tests.runtime import archives as make
 
     folder = tmp_path_factory.mktemp("archives")
     make.save_linear(folder / "linear.pt")
     make.save_mixed(folder / "mixed.pt")
+    make.save_brightness(folder / "brightness.pt")
     make.save_simple(folder / "simple.pt")
     make.save_slow(folder / "slow.pt")
     make.save_plain(make.Linear(), folder / "plain.pt")
