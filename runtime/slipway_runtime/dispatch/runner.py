@@ -187,14 +187,17 @@ class Runner:
         """Answers those whom the failure belongs to and lines up the others to be run again, on the same executor."""
         run = piece.run
         run.clean = False
-        piece.parts = piece.alive()
-        if not piece.parts:
+        alive = piece.alive()
+        if not alive:
             return
-        retries = self._retries(piece, error)
+        some_left = len(alive) < len(piece.parts)
+        piece.parts = alive
+        retries = self._retries(piece, error, some_left=some_left)
         run.open_pieces += len(retries)
         self._waiting.extendleft(reversed(retries))
 
-    def _retries(self, piece: Piece, error: PredictionError) -> Sequence[Piece]:
+    def _retries(self, piece: Piece, error: PredictionError, *, some_left: bool) -> Sequence[Piece]:
+        """`some_left`: the batch had rows that nobody waits for any more, and they may be to blame."""
         if isinstance(error, WorkerCrashedError):
             return self._survivors(piece, error, Retry.CRASH, answers.worker_crashed)
         if isinstance(error, WorkerHungError):
@@ -202,6 +205,9 @@ class Runner:
         if isinstance(error, OutputError):
             self._delivery.refuse(piece.parts, str(error))
             return ()
+        if some_left:
+            self._counts.retries[Retry.BISECT] += 1
+            return [Piece(piece.run, piece.parts)]
         if isinstance(error, DeviceMemoryError):
             pieces, cause = piece.halves_by_rows() if self._shared else [piece], Retry.MEMORY
             self._scheduler.limit_batches(piece.run.batch.bucket, max(1, piece.rows // 2))

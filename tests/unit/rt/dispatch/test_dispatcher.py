@@ -193,6 +193,18 @@ def test_one_poison_row_fails_alone_after_log_n_retries() -> None:
     play(scenario)
 
 
+def test_a_poison_row_that_nobody_waits_for_any_more_is_not_blamed_on_its_neighbour() -> None:
+    async def scenario() -> None:
+        client = make_client(ScriptedEngine(model=poisoned(5)))
+        left, neighbour = client.submit(5), client.submit(6)
+        await settle()
+        client.dispatcher.cancel(left)
+        client.engine.end_all()
+        assert client.is_right(neighbour)
+
+    play(scenario)
+
+
 def test_a_rejected_input_is_the_clients_own_fault() -> None:
     async def scenario() -> None:
         client = make_client(ScriptedEngine(model=poisoned(2, error=RejectedInputError)))
