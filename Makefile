@@ -39,6 +39,7 @@ generate: install ## Write the CRD, the chart's copies of it and of the RBAC rul
 	@$(PYTHON) -m slipway_operator.tools.generate
 	@$(PYTHON) -m slipway.reference > docs/reference/cli.md
 	@$(PYTHON) -m slipway_runtime.rpc.proto.generate
+	@$(PYTHON) -m slipway_runtime.telemetry.reference > docs/reference/runtime-metrics.md
 	@$(PYTHON) -m tests.featurepage
 
 verify: install ## Fail when a generated file is stale

@@ -7,6 +7,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from slipway_runtime.telemetry.accesslog import AccessLog, TokenBucket, format_j
 from slipway_runtime.telemetry.counts import RequestCounts
 from slipway_runtime.telemetry.histogram import Histogram, with_edges
 from slipway_runtime.telemetry.record import RequestRecord
+from slipway_runtime.telemetry.reference import metrics_page
 from slipway_runtime.telemetry.telemetry import Telemetry, traces_wanted
 from slipway_runtime.telemetry.timing import server_timing
 from slipway_runtime.telemetry.trace import parse_traceparent, traceresponse
@@ -294,3 +296,8 @@ def test_server_timing_is_in_milliseconds() -> None:
     assert server_timing(record, now=10.02) == (
         b'decode;dur=0.000, queue;dur=2.000, compute;dur=12.500, total;dur=20.000, batch;desc="8"'
     )
+
+
+def test_the_page_of_metrics_is_up_to_date() -> None:
+    page = Path(__file__).parents[3] / "docs" / "reference" / "runtime-metrics.md"
+    assert page.read_text() == metrics_page(), "Run `make generate`."
