@@ -155,6 +155,15 @@ def profile(workload: str, wire: str, connections: int, seconds: int, lines: int
     click.echo(table(["function", "own", "with what it calls"], rows, "lrr"))
 
 
+@cli.command()
+def micro() -> None:
+    """What one request costs inside the runtime's process, part by part and without sockets."""
+    from benchmarks import micro as costs
+
+    rows = [[part, f"{microseconds:.2f}"] for part, microseconds in costs.main()]
+    click.echo(table(["part", "µs per request"], rows, "lr"))
+
+
 @cli.command("list")
 def list_peers() -> None:
     """The servers that take part."""
