@@ -123,6 +123,7 @@ def test_many_inputs_and_outputs_of_all_types_keep_names_and_types(archives: Pat
         workers.engine.release(execution)
 
 
+@pytest.mark.feature("one-queue")
 def test_several_workers_compute_at_the_same_time(archives: Path) -> None:
     with open_workers(archives / "slow.pt", workers=2) as workers:
         slow = workers.begin({"rounds": np.full((1, 1), 100_000, np.int64)})

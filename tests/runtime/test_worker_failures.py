@@ -79,6 +79,7 @@ def test_an_idle_worker_that_is_killed_is_not_given_a_batch(slow_workers: Worker
     assert "SIGSEGV" in engine.workers[0].last_end
 
 
+@pytest.mark.feature("worker-restart")
 def test_a_worker_that_hangs_is_killed_and_comes_back(slow_workers: Workers) -> None:
     engine = slow_workers.engine
     hanging = engine.workers[0].pid

@@ -111,6 +111,7 @@ def test_the_choice_is_told_in_log_metrics_and_metadata(slow: RuntimeServer) -> 
     assert metric(slow, "slipway_runtime_shared_memory_bytes") > 0
 
 
+@pytest.mark.feature("worker-restart", "worker-requests", "one-queue")
 def test_a_killed_worker_costs_no_answer_while_another_is_there(slow: RuntimeServer) -> None:
     with ThreadPoolExecutor() as pool:
         long: Future[httpx.Response] = pool.submit(predict, slow, SECONDS_LONG)

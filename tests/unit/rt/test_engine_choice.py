@@ -40,18 +40,19 @@ def test_a_small_model_that_is_slow_or_unsteady_moves_to_workers(measured: Loade
     assert "small" in settled.reason
 
 
-def test_a_large_model_goes_to_a_worker_that_leaves_the_gateway_a_cpu() -> None:
+def test_a_large_model_goes_to_workers_that_leave_the_gateway_a_cpu() -> None:
     choice = choose_engine(AUTO, LARGE)
-    assert (choice.kind, choice.workers, choice.threads, choice.on_trial) == (EngineKind.WORKER, 1, 3, False)
+    assert (choice.kind, choice.workers, choice.threads, choice.on_trial) == (EngineKind.WORKER, 3, 1, False)
     assert choice.describe() == (
-        "The model runs in 1 worker process with 3 threads each: the artifact has 100.0 MiB, so a hand-over is a small"
+        "The model runs in 3 worker processes with 1 thread each: the artifact has 100.0 MiB, so a hand-over is a small"
         " part of its work."
     )
 
 
-def test_a_python_handler_is_isolated_whatever_its_size() -> None:
+def test_a_python_handler_is_isolated_and_alone_unless_more_are_asked_for() -> None:
     choice = choose_engine(AUTO, Situation(Format.PYTHON, 100, cpus=4))
-    assert choice.kind is EngineKind.WORKER
+    assert (choice.kind, choice.workers, choice.threads) == (EngineKind.WORKER, 1, 3)
+    assert choose_engine(EngineConfig(workers=2), Situation(Format.PYTHON, 100, cpus=4)).workers == 2
 
 
 @pytest.mark.parametrize("kind", [EngineKind.IN_PROCESS, EngineKind.WORKER])
@@ -77,7 +78,7 @@ def test_more_workers_than_gpus_share_them() -> None:
 
 @pytest.mark.parametrize(
     ("cpus", "workers", "threads"),
-    [(1, 1, 1), (2, 1, 2), (3, 1, 2), (4, 1, 3), (8, 1, 7), (9, 2, 4), (16, 3, 5), (33, 8, 4)],
+    [(1, 1, 1), (2, 2, 1), (3, 2, 1), (4, 3, 1), (5, 4, 1), (9, 4, 2), (17, 4, 4), (33, 8, 4)],
 )
 def test_cpus_are_divided_among_workers(cpus: int, workers: int, threads: int) -> None:
     choice = choose_engine(AUTO, Situation(Format.TORCH_SCRIPT, 100 * MIB, cpus=cpus))
@@ -87,7 +88,7 @@ def test_cpus_are_divided_among_workers(cpus: int, workers: int, threads: int) -
 
 def test_workers_that_the_memory_does_not_hold_are_not_started() -> None:
     choice = choose_engine(AUTO, Situation(Format.TORCH_SCRIPT, 500 * MIB, cpus=33, memory_bytes=8 * 1024 * MIB))
-    assert choice.workers == 2
+    assert (choice.workers, choice.threads) == (2, 16)
 
 
 def test_numbers_that_are_asked_for_win() -> None:
@@ -107,8 +108,8 @@ def test_the_environment_limits_threads_unless_the_configuration_does() -> None:
 def test_the_choice_is_told_in_the_models_metadata() -> None:
     properties = choose_engine(AUTO, LARGE).properties
     assert properties["engine"] == "Worker"
-    assert properties["engine_workers"] == "1"
-    assert properties["engine_threads"] == "3"
+    assert properties["engine_workers"] == "3"
+    assert properties["engine_threads"] == "1"
     assert "100.0 MiB" in properties["engine_reason"]
 
 

@@ -15,7 +15,7 @@ LEAD_SECONDS: Final = 0.0005
 """How long before the expected end the next batch is asked for: to wake up, form it, and tell the worker."""
 COPY_SECONDS_PER_BYTE: Final = 0.25e-9
 """And to copy its rows, which take about as many bytes as those of the batch before."""
-SPREAD: Final = 0.05
+SPREAD: Final = 0.1
 """Share of the expected time by which batches often end early."""
 LEAST_SHARE: Final = 2.5
 """A batch shorter than this many times the lead is not worth it: the next one would miss too many rows."""
