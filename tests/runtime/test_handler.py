@@ -3,65 +3,33 @@
 from __future__ import annotations
 
 import logging
-import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from slipway_runtime.contract import Datatype, FailureReason, Format, TensorSpec, WarmupSample
-from slipway_runtime.failure import StartupError
-from slipway_runtime.models.load import load_model, warm_up_model
+from slipway_runtime.contract import Datatype, Format
+from slipway_runtime.models.load import warm_up_model
 from slipway_runtime.models.model import (
     DeviceMemoryError,
-    Model,
     OutputError,
     PredictionError,
     RejectedInputError,
     RowError,
     RowsFailedError,
 )
+from tests.runtime.handlers import Load, loading, sample
 
 pytestmark = [pytest.mark.runtime, pytest.mark.timeout(300)]
 
-Load = Callable[..., Model]
-SIGNATURE = """
-def signature():
-    return {"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}],
-            "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1]}]}
-"""
 ROWS = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
 
 
 @pytest.fixture
 def load(tmp_path: Path) -> Iterator[Load]:
-    """Source in, the loaded handler out; keyword `signature` says whether `SIGNATURE` is added."""
-
-    def load(source: str, *samples: WarmupSample, signature: bool = True) -> Model:
-        path = tmp_path / "code.py"
-        path.write_text(textwrap.dedent(source) + (SIGNATURE if signature else ""))
-        loaded.append(load_model(path, Format.PYTHON, list(samples)))
-        return loaded[-1]
-
-    loaded: list[Model] = []
-    yield load
-    for model in loaded:
-        model.close()
-
-
-def sample(**inputs: tuple[Datatype, list[int]]) -> WarmupSample:
-    return WarmupSample(
-        inputs=[TensorSpec(name=name, datatype=kind, shape=shape) for name, (kind, shape) in inputs.items()]
-    )
-
-
-def failure(load: Load, source: str, **options: Any) -> StartupError:
-    with pytest.raises(StartupError) as raised:
-        load(source, **options)
-    assert "Traceback" not in raised.value.message
-    return raised.value
+    with loading(tmp_path) as load:
+        yield load
 
 
 def test_one_function_is_enough(load: Load) -> None:
@@ -363,83 +331,3 @@ def test_a_deadline_that_has_passed_cancels(load: Load) -> None:
     model = load("def predict(batch, ctx):\n    return [float(ctx.cancelled)] * len(batch['x'])\n")
     assert model.predict({"x": ROWS})["y"].tolist() == [0, 0, 0]
     assert model.predict({"x": ROWS}, limit_seconds=-1)["y"].tolist() == [1, 1, 1]
-
-
-EXAMPLE = """
-    def signature():
-        return {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [-1]},
-                           {"name": "window", "datatype": "FP32", "shape": [-1, 2]}]}
-
-    def example():
-        return %s
-
-    def predict(batch, ctx):
-        if not all(batch["text"]):
-            raise ValueError("empty")
-        return {"length": [len(text) for text in batch["text"]]}
-"""
-
-
-def test_an_example_takes_the_place_of_made_up_values(load: Load) -> None:
-    model = load(EXAMPLE % "{'text': 'hello', 'window': [0, 1]}", signature=False)
-    assert model.example is not None
-    assert model.example["text"].tolist() == [b"hello"]
-    assert [(spec.name, spec.shape) for spec in warm_up_model(model, []).outputs] == [("length", [-1])]
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        ("5", "expected a dict with ['text', 'window']"),
-        ("{'text': 'a', 'window': [0, 1, 2]}", "window with the shape [3]; the handler takes window FP32 [-1, 2]"),
-        ("{'text': 1, 'window': [0, 1]}", "'text' is INT64, its signature says BYTES"),
-    ],
-)
-def test_an_example_that_does_not_fit_is_named(load: Load, answer: str, expected: str) -> None:
-    assert expected in failure(load, EXAMPLE % answer, signature=False).message
-
-
-PREDICT = "def predict(batch, ctx): ...\n"
-LOAD_FAILED = FailureReason.MODEL_LOAD_FAILED
-
-
-@pytest.mark.parametrize(
-    ("source", "reason", "expected"),
-    [
-        ("import nowhere", LOAD_FAILED, "ModuleNotFoundError: No module named 'nowhere' (handler.py, line 1)"),
-        ("def predict(:", LOAD_FAILED, "SyntaxError"),
-        ("x = 1", LOAD_FAILED, "has no predict"),
-        ("def predict(batch, ctx, more): ...", LOAD_FAILED, "called as predict(batch, ctx)"),
-        ("def setup(ctx):\n    raise OSError('no file')", LOAD_FAILED, "setup: OSError: no file (handler.py, line 3)"),
-        ("async def setup():\n    raise OSError('no file')", LOAD_FAILED, "OSError: no file (handler.py, line 3)"),
-        ("def setup(ctx):\n    exit(1)", LOAD_FAILED, "SystemExit: 1 (handler.py, line 3)"),
-        ("def setup(ctx):\n    raise MemoryError('8 GiB')", FailureReason.OUT_OF_MEMORY, "8 GiB"),
-        ("class Handler:\n    def __init__(self): raise TypeError('odd')", LOAD_FAILED, "odd (handler.py, line 3)"),
-        ("", FailureReason.SIGNATURE_MISSING, "signature()"),
-        ("def signature():\n    return {'inputs': []}", LOAD_FAILED, "signature() of handler.py: inputs: got an empty"),
-        ("def signature():\n    return 5", LOAD_FAILED, "signature() of handler.py"),
-    ],
-)
-def test_a_start_that_fails_says_why_in_the_handlers_words(
-    load: Load, source: str, reason: FailureReason, expected: str
-) -> None:
-    whole = source if source[:3] in ("imp", "x =") or "predict" in source else PREDICT + source
-    error = failure(load, whole, signature=False)
-    assert error.reason == reason
-    assert expected in error.message
-
-
-def test_is_not_served_when_the_warm_up_fails_inside(load: Load) -> None:
-    model = load("def predict(batch, ctx):\n    return batch['nope']\n")
-    with pytest.raises(StartupError) as raised:
-        warm_up_model(model, [])
-    assert raised.value.reason == FailureReason.WARM_UP_FAILED
-    assert "KeyError: 'nope' (handler.py, line 2)" in raised.value.message
-
-
-def test_a_handler_that_refuses_made_up_values_is_served_when_it_says_what_it_gives(load: Load) -> None:
-    source = "def predict(batch, ctx):\n    raise ValueError('not real')\n"
-    assert warm_up_model(load(source), []).outputs[0].name == "y"
-    unsaid = load(source, sample(x=(Datatype.FP32, [-1, 2])), signature=False)
-    with pytest.raises(StartupError, match="not real"):
-        warm_up_model(unsaid, [])

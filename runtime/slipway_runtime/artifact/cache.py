@@ -22,6 +22,16 @@ def digest_file(path: Path) -> str:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
+def digest_folder(path: Path) -> tuple[str, int]:
+    """Of the names and digests of all its files, and their bytes together; what Python caches there does not count."""
+    whole = hashlib.sha256()
+    size_bytes = 0
+    for file in sorted(file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts):
+        whole.update(f"{file.relative_to(path)}\0{digest_file(file)}\n".encode())
+        size_bytes += file.stat().st_size
+    return f"sha256:{whole.hexdigest()}", size_bytes
+
+
 class Cache:
     def __init__(self, directory: Path) -> None:
         self._directory = directory / "sha256"

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from slipway_runtime.artifact.cache import Cache, Partial, digest_file
+from slipway_runtime.artifact.cache import Cache, Partial, digest_file, digest_folder
 from slipway_runtime.artifact.source import ArtifactError, InterruptionError, Source
-from slipway_runtime.contract import ArtifactConfig, FailureReason
+from slipway_runtime.contract import ArtifactConfig, FailureReason, Format
 from slipway_runtime.redact import redact_uri
 
 _LOG_EVERY_SECONDS: Final = 10
@@ -61,7 +61,7 @@ def fetch_artifact(
 ) -> Fetched:
     """Raises `ArtifactError`. The digest is computed, not yet compared: see `check_digest`."""
     if urlsplit(config.uri).scheme == "file":
-        return _open_local(config.uri)
+        return _open_local(config.uri, takes_folders=config.format is Format.PYTHON)
     cache = Cache(cache_directory)
     if config.digest:
         path = cache.find(config.digest)
@@ -95,12 +95,18 @@ def check_digest(expected: str | None, actual: str, shown_uri: str) -> None:
         )
 
 
-def _open_local(uri: str) -> Fetched:
+def _open_local(uri: str, *, takes_folders: bool) -> Fetched:
     """Used where it lies, without a copy."""
     path = Path(unquote(urlsplit(uri).path))
     try:
+        if path.is_dir() and takes_folders:
+            digest, size_bytes = digest_folder(path)
+            return Fetched(path, digest, size_bytes, 0)
         if path.is_dir():
-            raise ArtifactError(FailureReason.ARTIFACT_NOT_FOUND, f"{uri} is a directory, expected a file.")
+            raise ArtifactError(
+                FailureReason.ARTIFACT_NOT_FOUND,
+                f"{uri} is a directory, expected a file. Only a Python handler (format: Python) may be a directory.",
+            )
         return Fetched(path, digest_file(path), path.stat().st_size, 0)
     except FileNotFoundError:
         raise ArtifactError(

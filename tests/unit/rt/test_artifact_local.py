@@ -9,7 +9,7 @@ import pytest
 
 from slipway_runtime.artifact.fetch import fetch_artifact
 from slipway_runtime.artifact.source import ArtifactError
-from slipway_runtime.contract import ArtifactConfig, FailureReason
+from slipway_runtime.contract import ArtifactConfig, FailureReason, Format
 
 pytestmark = pytest.mark.unit
 
@@ -28,3 +28,20 @@ def test_is_not_found_when_there_is_no_such_file(tmp_path: Path, name: str) -> N
     with pytest.raises(ArtifactError) as raised:
         fetch_artifact(ArtifactConfig(uri=f"file://{tmp_path}/{name}"), tmp_path / "cache")
     assert raised.value.reason == FailureReason.ARTIFACT_NOT_FOUND
+
+
+def test_a_folder_is_a_handler_whose_digest_covers_every_file(tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    (folder / "parts").mkdir(parents=True)
+    (folder / "handler.py").write_text("x = 1")
+    (folder / "parts" / "weights").write_bytes(b"12345")
+    config = ArtifactConfig(uri=f"file://{folder}", format=Format.PYTHON)
+    first = fetch_artifact(config, tmp_path / "cache")
+    assert (first.path, first.size_bytes) == (folder, 10)
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "handler.pyc").write_bytes(b"made by Python")
+    assert fetch_artifact(config, tmp_path / "cache").digest == first.digest
+    (folder / "parts" / "weights").rename(folder / "parts" / "moved")
+    assert fetch_artifact(config, tmp_path / "cache").digest != first.digest
+    with pytest.raises(ArtifactError, match="Only a Python handler"):
+        fetch_artifact(ArtifactConfig(uri=f"file://{folder}"), tmp_path / "cache")
