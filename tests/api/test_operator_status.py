@@ -182,6 +182,7 @@ def test_a_scheme_that_is_not_allowed_leaves_the_children_as_they_are(
     models.wait_condition("Ready", "True", "PredictionsAnswered")
 
 
+@pytest.mark.feature("observed-generation")
 def test_a_taken_name_is_told_and_its_object_is_not_touched(
     models: Models, objects: Objects, operator: OperatorProcess
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -16,6 +17,7 @@ from typing import Any, Final
 
 import httpx
 import pytest
+from tritonclient.grpc import InferenceServerClient
 
 pytestmark = [pytest.mark.runtime, pytest.mark.timeout(600)]
 
@@ -197,6 +199,35 @@ def test_a_manifest_is_served_as_it_stands_until_ctrl_c_when_it_names_a_file(
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{run.url}/v2", timeout=5)
     assert not list(run.temporary.glob("slipway-run-*"))
+
+
+@pytest.mark.feature("batching-field", "sla-latency")
+def test_the_runtime_keeps_what_the_manifest_says_of_targets_batches_and_execution(
+    start: StartRun, trained: Path, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "model.yaml"
+    manifest.write_text(
+        "apiVersion: slipway.dev/v1alpha1\nkind: ModelDeployment\nmetadata: {name: digits}\n"
+        f"spec:\n  artifact: {{uri: '{(trained / 'model.pt').as_uri()}'}}\n"
+        "  sla: {p50Milliseconds: 250, p99Milliseconds: 1000}\n"
+        "  batching: {maxBatchSize: 4, allowedBatchSizes: [4, 1]}\n"
+        "  runtime: {execution: {isolation: InProcess, threads: 1}, tuning: {mode: Disabled}}\n"
+        "  exposure: {service: {grpcPort: 81}}\n"
+        "  traffic: {auth: {apiKeysSecretRef: {name: keys}}}\n"
+    )
+    grpc_port = free_port()
+    run = start("-f", str(manifest), "--grpc-port", str(grpc_port)).wait_until_ready()
+    assert "the Secret keys is not read here" in run.said
+    properties = httpx.get(f"{run.url}/v2/models/digits", timeout=30).json()["properties"]
+    assert (properties["max_batch_size"], properties["engine"], properties["engine_threads"]) == ("4", "InProcess", "1")
+    infer(run, [0.0] * 64)
+    metrics = httpx.get(f"http://127.0.0.1:{run.admin_port}/metrics", timeout=30).text
+    assert 'slipway_runtime_sla_target_seconds{objective="p50"} 0.25' in metrics
+    assert 'slipway_runtime_sla_target_seconds{objective="p99"} 1.0' in metrics
+    counted = re.findall(r'slipway_runtime_sla_requests_total\{met="\w+",objective="p99"\} (\S+)', metrics)
+    assert sum(map(float, counted)) == 1
+    with InferenceServerClient(f"127.0.0.1:{grpc_port}") as client:
+        assert client.is_model_ready("digits")
 
 
 def test_the_flag_is_named_when_its_port_is_taken(digits: LocalRun, start: StartRun, trained: Path) -> None:

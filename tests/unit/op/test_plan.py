@@ -174,6 +174,22 @@ def test_a_template_put_back_by_us_is_not_ready_until_its_pods_are_replaced() ->
     assert claims(plan_of(model(), children, pods))["Ready"] == ("False", "RollingOut")
 
 
+SPECS: dict[str, dict[str, Any]] = {
+    "a scheme that is not allowed": {"artifact": {"uri": "file:///models/digits.pt"}},
+    "a spec that cannot be read": {"traffic": {"requestTimeoutSeconds": 0}},
+    "a pause": {"paused": True},
+    "a spec that can be carried out": {},
+}
+
+
+@pytest.mark.feature("observed-generation")
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_the_status_is_about_the_generation_that_was_looked_at(spec: dict[str, Any]) -> None:
+    planned = plan_of(model(generation=7, **spec))
+    assert planned.status["observedGeneration"] == 7
+    assert {item["observedGeneration"] for item in planned.status["conditions"]} == {7}
+
+
 def test_the_transition_time_moves_only_with_the_status() -> None:
     children = applied(plan_of(model()))
     earlier = "2025-12-31T00:00:00Z"

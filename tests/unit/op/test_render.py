@@ -212,6 +212,7 @@ def test_grpc_is_opened_from_the_service_to_the_process_and_only_when_asked_for(
     assert "grpc" not in str(rendered())
 
 
+@pytest.mark.feature("endpoint-auth")
 def test_the_secret_with_api_keys_is_mounted_where_the_runtime_reads_it() -> None:
     children = rendered(traffic={"auth": {"apiKeysSecretRef": {"name": "keys"}}})
     pod = children["Deployment"]["spec"]["template"]["spec"]
