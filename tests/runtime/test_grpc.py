@@ -284,3 +284,15 @@ def test_keys_and_certificates_are_those_of_the_http_port(
         assert result.as_numpy("scores").tolist() == [[6.5, 21.5, 38.0]]
     assert httpx.get(f"{server.admin_uri}/readyz").status_code == 200
     assert "secret" not in server._log.read_text()
+
+
+def test_the_pages_example_works(
+    start_runtime: StartRuntime, archives: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = Path(__file__).parents[2] / "docs" / "protocols.md"
+    example = page.read_text().partition("## gRPC")[2].partition("```python\n")[2].partition("```")[0]
+    flags = ("--uri", f"file://{archives}/linear.pt", "--name", "linear", "--grpc-port", "0")
+    server = start_runtime(*flags).wait_until_ready()
+    exec(compile(example.replace("localhost:9000", server.grpc_address), str(page), "exec"), {})
+    (wanted,) = (line.partition("# ")[2] for line in example.splitlines() if "# " in line)
+    assert capsys.readouterr().out.strip() == wanted

@@ -13,6 +13,8 @@ from slipway_runtime.protocol.codec import Buffer
 
 _LENGTH_DELIMITED: Final = 2
 _LONGEST_VARINT: Final = 10
+_ONE_BYTE: Final = 0x7F
+"""The greatest number of a varint of one byte."""
 
 
 def take_out(message: bytes, field_number: int) -> tuple[bytes, list[memoryview]] | None:
@@ -26,15 +28,20 @@ def take_out(message: bytes, field_number: int) -> tuple[bytes, list[memoryview]
     position, end = 0, len(message)
     while position < end:
         start = position
-        key = _varint(message, position)
-        if key is None or key[0] & 7 != _LENGTH_DELIMITED:
+        key, position = message[position], position + 1
+        if key & 7 != _LENGTH_DELIMITED:
             return None
-        length = _varint(message, key[1])
+        if key > _ONE_BYTE:  # a field number above 15
+            number = _varint(message, start)
+            if number is None:
+                return None
+            key, position = number
+        length = _varint(message, position)
         if length is None or length[1] + length[0] > end:
             return None
-        position = length[1] + length[0]
-        if key[0] >> 3 == field_number:
-            taken.append(view[length[1] : position])
+        body, position = length[1], length[1] + length[0]
+        if key >> 3 == field_number:
+            taken.append(view[body:position])
         else:
             rest.append(view[start:position])
     return b"".join(rest), taken
@@ -42,11 +49,13 @@ def take_out(message: bytes, field_number: int) -> tuple[bytes, list[memoryview]
 
 def _varint(message: bytes, position: int) -> tuple[int, int] | None:
     """The number and where it ends."""
+    if position < len(message) and message[position] <= _ONE_BYTE:
+        return message[position], position + 1
     value = shift = 0
     for offset in range(position, min(position + _LONGEST_VARINT, len(message))):
         byte = message[offset]
         value |= (byte & 0x7F) << shift
-        if byte < 0x80:
+        if byte <= _ONE_BYTE:
             return value, offset + 1
         shift += 7
     return None
