@@ -42,8 +42,3 @@ _NAMES: Final = {dtype: name for name, dtype in NUMPY.items() if name is not Dat
 def datatype_of(array: Array) -> Datatype | None:
     """None for element types that the protocol has no word for, such as complex numbers. Never BF16."""
     return _NAMES.get(array.dtype)
-
-
-def element_type(datatype: Datatype) -> np.dtype[Any]:
-    """Of the arrays that carry it, BYTES included."""
-    return BYTES_ARRAY if datatype is Datatype.BYTES else NUMPY[datatype]

@@ -15,7 +15,7 @@ from slipway_runtime.models.signature import Signature
 from slipway_runtime.protocol.codec import Buffer, Decoded, Payload
 from slipway_runtime.protocol.raw import encode_raw
 from slipway_runtime.protocol.tensors import dump_array, has_null, to_json_values
-from slipway_runtime.protocol.v2.form import JSON_FORM, OutputForm
+from slipway_runtime.protocol.v2.form import Form, OutputForm
 from slipway_runtime.protocol.v2.metadata import MODEL_VERSION
 
 _JSON: Final = b"application/json"
@@ -32,19 +32,24 @@ class AnswerWriter:
         self._heads = {spec.name: _head(spec.name, spec.datatype) for spec in signature.outputs}
 
     def write(self, decoded: Decoded, outputs: Mapping[str, Array]) -> Payload:
-        names, forms = decoded.outputs, decoded.form or (JSON_FORM,) * len(decoded.outputs)
-        tensors: list[bytes] = []
+        forms: Form = decoded.form
+        if forms is None:
+            tensors = [self._json_tensor(name, outputs[name]) for name in decoded.outputs]
+            return Payload(_JSON, [self._join(decoded.id, tensors)])
         raw: list[Buffer] = []
-        for name, form in zip(names, forms, strict=True):
-            if form is JSON_FORM:
-                tensors.append(self._json_tensor(name, outputs[name]))
-            else:
-                tensors.append(self._formed_tensor(name, outputs[name], form, raw))
-        text = b"".join((self._start, _id(decoded.id), b',"outputs":[', b",".join(tensors), b"]}"))
+        tensors = [
+            self._formed_tensor(name, outputs[name], form, raw)
+            for name, form in zip(decoded.outputs, forms, strict=True)
+        ]
+        text = self._join(decoded.id, tensors)
         if not any(form.binary for form in forms):
             return Payload(_JSON, [text])
         headers = [(_LENGTH_HEADER, str(len(text)).encode())]
         return Payload(_BINARY, [text, *(part for part in raw if len(part))], headers)
+
+    def _join(self, request_id: str | None, tensors: list[bytes]) -> bytes:
+        written_id = b"" if request_id is None else b',"id":' + orjson.dumps(request_id)
+        return b"".join((self._start, written_id, b',"outputs":[', b",".join(tensors), b"]}"))
 
     def _json_tensor(self, name: str, array: Array) -> bytes:
         values = to_json_values(self._specs[name], array)
@@ -65,10 +70,6 @@ class AnswerWriter:
 
 def _head(name: str, datatype: Datatype) -> bytes:
     return b'{"name":%s,"datatype":"%s","shape":' % (orjson.dumps(name), datatype.encode())
-
-
-def _id(request_id: str | None) -> bytes:
-    return b"" if request_id is None else b',"id":' + orjson.dumps(request_id)
 
 
 def _tensor(head: bytes, shape: tuple[int, ...], values: Array) -> bytes:

@@ -13,7 +13,8 @@ from slipway_runtime.protocol.v2.outputs import read_outputs
 from slipway_runtime.protocol.wishes import read_parameters
 
 _KEYS = frozenset({"inputs", "id", "outputs", "parameters"})
-_TENSOR_KEYS = frozenset({"name", "datatype", "shape", "data"})
+_OUTPUT_KEYS = frozenset({"name", "parameters"})
+_TENSOR_MEMBERS = 4
 
 
 class FastReader:
@@ -28,14 +29,15 @@ class FastReader:
         return read_document(body, self._read)
 
     def _read(self, document: Any, brackets: int) -> Decoded:
+        if type(document) is JsonObject and len(document) == 1:
+            inputs, lists = self._read_inputs(document["inputs"])
+            _check_brackets(lists, brackets)
+            return Decoded(inputs, self._outputs)
         content = _members(document, _KEYS)
         request_id = content.get("id")
         if request_id is not None and type(request_id) is not str:
             raise DoubtError
         inputs, lists = self._read_inputs(content["inputs"])
-        if len(content) == 1 or (len(content) == 2 and request_id is not None):
-            _check_brackets(lists, brackets)
-            return Decoded(inputs, self._outputs, request_id)
         parameters = scalars_of(content["parameters"]) if content.get("parameters") is not None else {}
         outputs = None
         if content.get("outputs") is not None:
@@ -56,14 +58,16 @@ class FastReader:
         inputs: dict[str, Array] = {}
         lists = 1
         for tensor in given:
-            members = _members(tensor, _TENSOR_KEYS)
-            reader = self._readers[members["name"]]
-            if members["datatype"] != reader.datatype:
+            # As many members as are asked for by name: then each is there once, and no other.
+            if type(tensor) is not JsonObject or len(tensor) != _TENSOR_MEMBERS:
                 raise DoubtError
-            shape = _read_shape(members["shape"])
+            reader = self._readers[str(tensor["name"])]
+            if tensor["datatype"] != reader.datatype:
+                raise DoubtError
+            shape = _read_shape(tensor["shape"])
             if not reader.fits(shape):
                 raise DoubtError
-            inputs[reader.name], count = reader.read(members["data"], shape)
+            inputs[reader.name], count = reader.read(tensor["data"], shape)
             lists += 1 + count
         if len(inputs) != len(self._readers):
             raise DoubtError
@@ -89,7 +93,7 @@ def _read_shape(given: Any) -> tuple[int, ...]:
 
 
 def _read_output(output: Any) -> dict[str, Any]:
-    members = _members(output, frozenset({"name", "parameters"}))
+    members = _members(output, _OUTPUT_KEYS)
     if members.get("parameters") is not None:
         members["parameters"] = scalars_of(members["parameters"])
     return members
