@@ -70,7 +70,7 @@ def read_document(body: Buffer, read: Callable[[Any, int], T]) -> T | None:
 def _count_brackets(text: bytes | bytearray) -> int:
     if len(text) < _LONG_BYTES:
         return text.count(b"[")
-    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == _BRACKET))  # eight times as fast
+    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == _BRACKET))  # thrice as fast
 
 
 class TensorReader:
