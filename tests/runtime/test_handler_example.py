@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -87,3 +89,53 @@ def test_the_archive_is_served_and_a_bad_picture_is_answered_with_its_reason(
         assert raised.value.status() == "400"
     server.interrupt()
     assert server.wait() == 0
+
+
+ASYNC = """
+import asyncio
+from pathlib import Path
+
+class Handler:
+    async def setup(self, ctx):
+        starts = Path(ctx.params["folder"]) / "starts"
+        starts.write_text(starts.read_text() + "x" if starts.exists() else "x")
+        self.sick = Path(ctx.params["folder"]) / "sick"
+
+    def signature(self):
+        return {"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 1]}],
+                "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1]}]}
+
+    async def preprocess(self, item, ctx):
+        await asyncio.sleep(0)
+        if item["x"][0] < 0:
+            raise ValueError("x must not be negative")
+        return item
+
+    async def predict(self, batch, ctx):
+        return {"y": batch["x"][:, 0] * 2}
+
+    def health(self):
+        if self.sick.exists():
+            self.sick.unlink()
+            return "it feels sick"
+"""
+
+
+def test_a_handler_that_turns_unwell_is_started_anew(tmp_path: Path, start_runtime: StartRuntime) -> None:
+    (tmp_path / "handler.py").write_text(ASYNC)
+    flags = ("--uri", f"file://{tmp_path}", "--format", "Python")
+    server = start_runtime(*flags, environment={"SLIPWAY_PARAM_FOLDER": str(tmp_path)}).wait_until_ready()
+    with httpx.Client(base_url=server.uri) as client:
+        assert client.post("/predict", json=[[1], [2]]).json()["outputs"] == {"y": [2, 4]}
+        refused = client.post("/predict", json=[[1], [-1]])
+        assert (refused.status_code, refused.json()["code"]) == (400, "handler_rejected")
+        assert "x must not be negative" in refused.json()["error"]
+        starts = len((tmp_path / "starts").read_text())
+        (tmp_path / "sick").touch()
+        deadline = time.monotonic() + 60
+        while len((tmp_path / "starts").read_text()) == starts:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        server.wait_until_ready()
+        assert client.post("/predict", json=[[3]]).json()["outputs"] == {"y": [6]}
+    assert any("it feels sick" in line["message"] for line in server.log)

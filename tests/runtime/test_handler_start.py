@@ -101,6 +101,12 @@ def test_is_not_served_when_the_warm_up_fails_inside(load: Load) -> None:
     assert "KeyError: 'nope' (handler.py, line 2)" in raised.value.message
 
 
+def test_is_not_served_when_it_says_that_it_is_not_well(load: Load) -> None:
+    model = load("def predict(batch, ctx):\n    return batch['x'][:, 0]\ndef health():\n    return 'no disk'\n")
+    with pytest.raises(StartupError, match="not well: no disk"):
+        warm_up_model(model, [])
+
+
 def test_a_handler_that_refuses_made_up_values_is_served_when_it_says_what_it_gives(load: Load) -> None:
     source = "def predict(batch, ctx):\n    raise ValueError('not real')\n"
     assert warm_up_model(load(source), []).outputs[0].name == "y"

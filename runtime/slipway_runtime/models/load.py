@@ -80,7 +80,7 @@ def _load(
 
 def warm_up_model(model: Model, samples: Sequence[WarmupSample]) -> Signature:
     try:
-        return warm_up(model, samples)
+        signature = warm_up(model, samples)
     except WarmUpError as error:
         out_of_memory = isinstance(error.__cause__, DeviceMemoryError)
         reason = FailureReason.OUT_OF_MEMORY if out_of_memory else FailureReason.WARM_UP_FAILED
@@ -89,3 +89,9 @@ def warm_up_model(model: Model, samples: Sequence[WarmupSample]) -> Signature:
         raise StartupError(
             Stage.WARM_UP, FailureReason.OUT_OF_MEMORY, "The memory does not suffice for one prediction."
         ) from None
+    wrong = model.health()
+    if wrong is not None:
+        raise StartupError(
+            Stage.WARM_UP, FailureReason.WARM_UP_FAILED, f"The handler says that it is not well: {wrong}"
+        )
+    return signature

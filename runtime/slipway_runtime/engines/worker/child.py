@@ -12,8 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from slipway_runtime.contract import FailureReason, RuntimeConfig, Stage
+from slipway_runtime.contract import FailureReason, Format, RuntimeConfig, Stage
 from slipway_runtime.engines.loading import load_and_profile
+from slipway_runtime.engines.worker.checkup import Checkup, UnwellError
 from slipway_runtime.engines.worker.facts import encode_model
 from slipway_runtime.engines.worker.predictor import GatewayGoneError, Predictor
 from slipway_runtime.engines.worker.wire import (
@@ -31,6 +32,7 @@ from slipway_runtime.failure import StartupError
 from slipway_runtime.models.load import load_model, warm_up_model
 from slipway_runtime.models.model import Model
 
+_UNWELL_EXIT_CODE: Final = 3
 _PR_SET_PDEATHSIG: Final = 1
 _OOM_SCORE_RISE: Final = 100
 _OOM_SCORE: Final = Path("/proc/self/oom_score_adj")
@@ -117,8 +119,19 @@ def _load_again(path: Path, config: RuntimeConfig, variant: str | None, enter: C
 
 
 def _answer(model: Model, channel: Channel) -> None:
+    """Ends the process when the model says that it is not well."""
     predictor = Predictor(model, channel)
-    while (received := predictor.next()) is not None:
+    checkup = Checkup(model, channel) if model.format is Format.PYTHON else None
+    while True:
+        if checkup is not None and not predictor.behind:
+            try:
+                checkup.wait()
+            except UnwellError as error:
+                log.error("The handler is not well, so its process ends and another is started: %s", error)
+                model.close()
+                raise SystemExit(_UNWELL_EXIT_CODE) from None
+        if (received := predictor.next()) is None:
+            break
         message, descriptors = received
         if isinstance(message, Run):
             predictor.run(message, descriptors)

@@ -31,6 +31,11 @@ class Predictor:
         self._early: deque[tuple[Message, list[int]]] = deque()
         """What came while an answer to `Need` was waited for."""
 
+    @property
+    def behind(self) -> bool:
+        """Whether a message waits here already."""
+        return bool(self._early)
+
     def next(self) -> tuple[Message, list[int]] | None:
         """The next message and its descriptors; None when the gateway is gone."""
         return self._early.popleft() if self._early else self._channel.receive()
