@@ -296,3 +296,46 @@ def test_the_pages_example_works(
     exec(compile(example.replace("localhost:9000", server.grpc_address), str(page), "exec"), {})
     (wanted,) = (line.partition("# ")[2] for line in example.splitlines() if "# " in line)
     assert capsys.readouterr().out.strip() == wanted
+
+
+HANDLER = """
+import torch
+
+class Handler:
+    def signature(self):
+        tensors = [("text", "BYTES"), ("bits", "BF16")]
+        return {
+            "inputs": [{"name": name, "datatype": datatype, "shape": [-1]} for name, datatype in tensors],
+            "outputs": [{"name": f"{name}_out", "datatype": datatype, "shape": [-1]} for name, datatype in tensors],
+        }
+
+    def predict(self, batch, ctx):
+        return {"text_out": [text[::-1] for text in batch["text"]], "bits_out": torch.from_numpy(batch["bits"]).view(torch.bfloat16)}
+"""
+
+
+def test_bytes_and_bf16_come_back_through_a_worker(start_runtime: StartRuntime, tmp_path: Path) -> None:
+    (tmp_path / "handler.py").write_text(HANDLER)
+    config = tmp_path / "config.json"
+    content = {
+        "name": "echo",
+        "artifact": {"uri": f"file://{tmp_path}/handler.py", "format": "Python"},
+        "engine": {"kind": "Worker", "workers": 1},
+        "grpcPort": 0,
+    }
+    config.write_text(json.dumps(content))
+    server = start_runtime("--config", str(config)).wait_until_ready()
+    texts, bits = [b"\xff\x00ab", "é".encode()], np.array([0x3F80, 0xFF80], np.uint16)
+    request = service_pb2.ModelInferRequest(model_name="echo", id="call-1")
+    text = request.inputs.add(name="text", datatype="BYTES", shape=[2])
+    request.inputs.add(name="bits", datatype="BF16", shape=[2])
+    request.raw_input_contents.append(b"".join(len(value).to_bytes(4, "little") + value for value in texts))
+    request.raw_input_contents.append(bits.tobytes())
+    with grpc.insecure_channel(server.grpc_address) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        result = triton.InferResult(stub.ModelInfer(request))
+        assert result.as_numpy("text_out").tolist() == [value[::-1] for value in texts]
+        assert result.get_response().raw_output_contents[1] == bits.tobytes()
+        text.datatype = "FP32"
+        with pytest.raises(grpc.RpcError, match="Input 'text' has the datatype FP32, expected BYTES"):
+            stub.ModelInfer(request)

@@ -38,7 +38,8 @@ class GrpcServer:
 
     async def start(self, host: str, port: int) -> None:
         """Answers from now on; predictions once `open` was called. Raises `StartupError` when the port is taken."""
-        self._server = grpc.aio.server(options=_options(self._config))
+        limits = self._config.limits
+        self._server = grpc.aio.server(options=_options(self._config), maximum_concurrent_rpcs=limits.max_connections)
         self._add_services()
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from tritonclient.grpc import service_pb2
 
 from slipway_runtime.contract import Datatype, RuntimeConfig, TensorSpec
 from slipway_runtime.dispatch.ticket import Ticket
@@ -141,3 +148,41 @@ class RpcServer:
 
     def total(self, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value("slipway_runtime_requests_total", labels)
+
+
+Serve = Callable[..., RpcServer]
+
+
+@contextmanager
+def serving() -> Iterator[Serve]:
+    """Starts servers, and ends them."""
+    started: list[RpcServer] = []
+
+    def start(**more: Any) -> RpcServer:
+        server = RpcServer(**more)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.close()
+
+
+def request_of(*values: float) -> Any:
+    request = service_pb2.ModelInferRequest(model_name="m")
+    request.inputs.add(name="x", datatype="FP32", shape=[1, 2])
+    request.raw_input_contents.append(np.array([values], np.float32).tobytes())
+    return request
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.01)
+
+
+def failed(call: Callable[[], Any]) -> grpc.RpcError:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,12 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from google.protobuf.descriptor_pool import DescriptorPool
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
-from slipway_runtime.contract import FailureReason, TLSConfig
-from slipway_runtime.dispatch.ticket import Ticket
-from slipway_runtime.failure import StartupError
 from slipway_runtime.http.auth import ApiKeys
 from slipway_runtime.protocol.errors import ApiError
-from slipway_runtime.rpc.tls import credentials
-from tests.unit.rt.certificates import write_pair
-from tests.unit.rt.rpcserver import RpcServer, echo
+from tests.unit.rt.rpcserver import Serve, failed, request_of, serving, wait_until
 
 pytestmark = pytest.mark.unit
 
@@ -34,45 +25,14 @@ TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., RpcServer]]:
-    started: list[RpcServer] = []
-
-    def start(**more: Any) -> RpcServer:
-        server = RpcServer(**more)
-        started.append(server)
-        return server
-
-    yield start
-    for server in started:
-        server.close()
-
-
-Serve = Callable[..., RpcServer]
+def serve() -> Iterator[Serve]:
+    with serving() as start:
+        yield start
 
 
 def row(*values: float) -> triton.InferInput:
     array = np.array([values], np.float32)
     return triton.InferInput("x", list(array.shape), "FP32").set_data_from_numpy(array)
-
-
-def request_of(*values: float) -> Any:
-    request = service_pb2.ModelInferRequest(model_name="m")
-    request.inputs.add(name="x", datatype="FP32", shape=[1, 2])
-    request.raw_input_contents.append(np.array([values], np.float32).tobytes())
-    return request
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.01)
-
-
-def failed(call: Callable[[], Any]) -> grpc.RpcError:
-    with pytest.raises(grpc.RpcError) as caught:
-        call()
-    return caught.value
 
 
 def test_the_clients_every_question_is_answered(serve: Serve) -> None:
@@ -270,6 +230,18 @@ def test_bytes_in_flight_are_bounded(serve: Serve) -> None:
         wait_until(lambda: server.budget.used_bytes == 0)
 
 
+def test_calls_at_a_time_are_bounded(serve: Serve) -> None:
+    server = serve(compute=lambda ticket: None, limits={"maxConnections": 1})
+    with grpc.insecure_channel(server.address) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        held = stub.ModelInfer.future(request_of(1, 2))
+        wait_until(lambda: len(server.dispatch.submitted) == 1)
+        caught: Any = failed(lambda: stub.ModelInfer(request_of(1, 2)))
+        assert caught.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        held.cancel()
+        wait_until(lambda: len(server.dispatch.cancelled) == 1)
+
+
 def test_keys_are_asked_for_except_for_health(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("secret\n")
     server = serve(keys=ApiKeys(tmp_path / "keys"))
@@ -288,91 +260,6 @@ def test_keys_are_asked_for_except_for_health(serve: Serve, tmp_path: Path) -> N
         client.start_stream(lambda result, error: errors.put(error))
         assert "An API key is needed" in errors.get(timeout=30).message()
         client.stop_stream()
-
-
-def health_of(channel: grpc.Channel, service: str = "") -> int:
-    answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=30)
-    status: int = answer.status
-    return status
-
-
-SERVING = health_pb2.HealthCheckResponse.SERVING
-NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-def test_health_follows_the_life_of_the_process(serve: Serve) -> None:
-    server = serve(ready=False)
-    with grpc.insecure_channel(server.address) as channel:
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        assert health_of(channel) == NOT_SERVING
-        assert stub.ServerLive(service_pb2.ServerLiveRequest()).live
-        assert not stub.ServerReady(service_pb2.ServerReadyRequest()).ready
-        assert not stub.ModelReady(service_pb2.ModelReadyRequest(name="m")).ready
-        caught: Any = failed(lambda: stub.ModelInfer(request_of(1, 2)))
-        assert (caught.code(), caught.details()) == (
-            grpc.StatusCode.UNAVAILABLE,
-            "The model is not ready yet (Config).",
-        )
-        server.open()
-        assert [health_of(channel, service) for service in ("", "inference.GRPCInferenceService")] == [SERVING] * 2
-        assert health_of_unknown(channel) is grpc.StatusCode.NOT_FOUND
-        server.drain()
-        assert health_of(channel) == NOT_SERVING
-        assert not stub.ServerReady(service_pb2.ServerReadyRequest()).ready
-        assert stub.ModelInfer(request_of(1, 2)).model_name == "m"
-
-
-def health_of_unknown(channel: grpc.Channel) -> grpc.StatusCode:
-    caught: Any = failed(lambda: health_of(channel, "nobody"))
-    code: grpc.StatusCode = caught.code()
-    return code
-
-
-def test_a_stop_answers_what_is_in_flight(serve: Serve) -> None:
-    held: list[tuple[asyncio.AbstractEventLoop, Ticket]] = []
-
-    def hold(ticket: Ticket) -> None:
-        held.append((asyncio.get_running_loop(), ticket))
-
-    def release(ticket: Ticket) -> None:
-        ticket.outputs = echo(ticket)
-        ticket.done(ticket)
-
-    server = serve(compute=hold)
-    asked: queue.Queue[Any] = queue.Queue()
-    with grpc.insecure_channel(server.address) as channel:
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        call = stub.ModelInfer.future(request_of(1, 2))
-        stream = stub.ModelStreamInfer(iter(asked.get, None))
-        asked.put(request_of(3, 4))
-        wait_until(lambda: len(held) == 2)
-        stopped = server.stop(30)
-        assert not stopped.done()
-        for loop, ticket in held:
-            loop.call_soon_threadsafe(release, ticket)
-        assert call.result(timeout=30).model_name == "m"
-        assert next(stream).infer_response.model_name == "m"
-        caught: Any = failed(lambda: next(stream))
-        assert (caught.code(), caught.details()) == (
-            grpc.StatusCode.UNAVAILABLE,
-            "The runtime ends. Open the stream again.",
-        )
-        asked.put(None)
-        stopped.result(30)
-
-
-def test_what_the_port_speaks_can_be_found_out(serve: Serve) -> None:
-    with grpc.insecure_channel(serve().address) as channel:
-        database = ProtoReflectionDescriptorDatabase(channel)
-        assert set(database.get_services()) == {
-            "grpc.health.v1.Health",
-            "grpc.reflection.v1alpha.ServerReflection",
-            "inference.GRPCInferenceService",
-        }
-        service = DescriptorPool(database).FindServiceByName("inference.GRPCInferenceService")
-        assert service.methods_by_name["ModelInfer"].input_type.fields_by_name["raw_input_contents"].number == 7
-        health = DescriptorPool(database).FindServiceByName("grpc.health.v1.Health")
-        assert "Check" in health.methods_by_name
 
 
 def test_the_asynchronous_client_works_unchanged(serve: Serve) -> None:
@@ -396,40 +283,3 @@ def test_the_asynchronous_client_works_unchanged(serve: Serve) -> None:
             return answers
 
     assert asyncio.run(use()) == [*range(20), 0, 1, 2]
-
-
-def tls_config(folder: Path) -> dict[str, str]:
-    return {"certificatePath": str(folder / "tls.crt"), "keyPath": str(folder / "tls.key")}
-
-
-def trusted(server: RpcServer, certificate: bytes) -> bool:
-    """Whether a client that trusts this certificate alone gets an answer."""
-    port = server.address.rpartition(":")[2]
-    credentials = grpc.ssl_channel_credentials(certificate)
-    with grpc.secure_channel(f"localhost:{port}", credentials) as channel:
-        try:
-            return health_of(channel) == SERVING
-        except grpc.RpcError:
-            return False
-
-
-def test_tls_follows_its_files(serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    certificate, key = write_pair(tmp_path, 1)
-    first = certificate.read_bytes()
-    server = serve(tls=tls_config(tmp_path))
-    assert trusted(server, first)
-    key.write_text("no key")
-    assert trusted(server, first)
-    assert "The old certificate stays" in caplog.text
-    write_pair(tmp_path, 2)
-    assert trusted(server, certificate.read_bytes())
-    assert not trusted(server, first)
-
-
-def test_tls_files_that_are_no_pair_are_named_at_once(tmp_path: Path) -> None:
-    write_pair(tmp_path, 1)
-    (tmp_path / "tls.key").write_text("no key")
-    config = TLSConfig.model_validate(tls_config(tmp_path))
-    with pytest.raises(StartupError, match="are no certificate and its unencrypted key in PEM form") as caught:
-        credentials(config)
-    assert caught.value.reason is FailureReason.INVALID_CONFIG
