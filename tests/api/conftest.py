@@ -8,6 +8,7 @@ import pytest
 
 from slipway_operator.tools.crdgen import build_crd
 from tests.cluster.lifecycle import Cluster
+from tests.fixtures.crds import wait_established
 
 
 @pytest.fixture(scope="session")
@@ -16,5 +17,5 @@ def crd(control_plane: Cluster) -> str:
     crd = build_crd()
     name: str = crd["metadata"]["name"]
     control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(crd))
-    control_plane.kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=30s")
+    wait_established(control_plane, name)
     return name

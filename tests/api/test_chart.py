@@ -23,6 +23,7 @@ from tests.api.manifests import manifest
 from tests.cluster import components
 from tests.cluster.errors import ClusterError
 from tests.cluster.lifecycle import Cluster
+from tests.fixtures.crds import wait_established
 from tests.stack.chart import CHART
 
 pytestmark = pytest.mark.api
@@ -105,7 +106,7 @@ def no_crd(control_plane: Cluster) -> Iterator[None]:
     control_plane.kubectl("delete", "crd", CRD, "--ignore-not-found", "--wait")
     if found:
         control_plane.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(build_crd()))
-        control_plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=30s")
+        wait_established(control_plane, CRD)
 
 
 def render(helm: Helm, namespace: str, values: Values) -> list[dict[str, Any]]:
@@ -144,7 +145,7 @@ def test_the_crd_and_the_models_stay_when_the_chart_is_uninstalled_and_a_new_ins
     helm: Helm, control_plane: Cluster, namespace: str
 ) -> None:
     helm("install", "slipway", CHART, "--namespace", namespace, "--wait=false")
-    control_plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=30s")
+    wait_established(control_plane, CRD)
     control_plane.kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(manifest()))
     said = helm("uninstall", "slipway", "--namespace", namespace)
     assert CRD in said, "helm says what it kept"
@@ -169,7 +170,7 @@ def test_the_crd_is_upgraded_when_the_chart_is(
     crd = older / "templates" / "crd.yaml"
     crd.write_text(crd.read_text().replace("                  digest:\n", "                  checksum:\n"))
     helm("install", "slipway", str(older), "--namespace", namespace, "--wait=false")
-    control_plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=30s")
+    wait_established(control_plane, CRD)
     control_plane.kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(manifest()))
     assert "checksum" in _artifact_fields(control_plane)
     helm("upgrade", "slipway", CHART, "--namespace", namespace, "--wait=false")
@@ -190,7 +191,7 @@ def test_the_operator_may_do_what_the_table_says_and_no_more(
     helm: Helm, control_plane: Cluster, namespace: str
 ) -> None:
     helm("install", "slipway", CHART, "--namespace", namespace, "--wait=false")
-    control_plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=30s")
+    wait_established(control_plane, CRD)
     account = f"system:serviceaccount:{namespace}:slipway-operator"
     text = control_plane.kubectl("auth", "can-i", "--list", "--no-headers", "-n", "default", "--as", account)
     may = {line.split()[0]: line[line.rindex("[") + 1 : line.rindex("]")].split() for line in text.splitlines() if line}
@@ -279,7 +280,7 @@ def test_the_helm_test_script_judges_operator_crd_and_roles(
     helm: Helm, control_plane: Cluster, namespace: str, tmp_path: Path, operator_url: str
 ) -> None:
     helm("install", "slipway", CHART, "--namespace", namespace, "--wait=false")
-    control_plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=30s")
+    wait_established(control_plane, CRD)
     config = yaml.safe_load(control_plane.kubectl("config", "view", "--raw", "--flatten"))["clusters"][0]["cluster"]
     root = control_plane.kubectl(
         "-n", namespace, "get", "configmap", "kube-root-ca.crt", "-o", "jsonpath={.data.ca\\.crt}"

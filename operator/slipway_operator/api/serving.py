@@ -134,7 +134,8 @@ class Execution(ApiModel):
     server's process, which saves a hand-over that costs more than a very small model's work. Auto chooses, and the
     log says which and why."""
     workers: Annotated[int, Field(ge=1, le=_WORKERS_LIMIT)] | None = None
-    """Processes that run the model, each with its own copy in memory. One for each GPU when unset, else one."""
+    """Processes that run the model, each with its own copy in memory. When unset one for each GPU, else as many as CPUs
+    and memory allow; a Python handler gets one."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Threads of each process for one operation. The pod's CPUs divided among the workers when unset."""
 
