@@ -83,6 +83,8 @@ class Sink:
             raise AssertionError(f"answered {status}: {b''.join(parts)!r}")
         self.answers += 1
 
+    def charge(self, size_bytes: int) -> None: ...
+
     def write(self, data: bytes) -> None:
         self.answers += data.count(b"HTTP/1.1 200")
 

@@ -130,7 +130,8 @@ def test_forgets_the_queued_work_of_a_client_that_left(
     start_runtime: StartRuntime, archives: Path, tmp_path: Path
 ) -> None:
     config = tmp_path / "config.json"
-    config.write_text(f'{{"name": "slow", "artifact": {{"uri": "file://{archives}/slow.pt"}}}}')
+    artifact = {"uri": f"file://{archives}/slow.pt"}
+    config.write_text(json.dumps({"name": "slow", "artifact": artifact, "engine": {"workers": 1}}))
     server = start_runtime("--config", str(config)).wait_until_ready()
     with connect(server) as busy:
         busy.post("/predict", json.dumps([[ENDLESS]]).encode())

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 REQUEST_KEY: Final = "slipway.request"
 """In the scope: the whole `exchange.Request`, whose body `receive` gives as well."""
+REPLY_KEY: Final = "slipway.reply"
+"""In the scope: the `exchange.Reply` of the request, for what an application of ours needs of it but the answer."""
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -71,6 +73,7 @@ class AsgiReply(PendingReply):
     async def _run(self) -> None:
         assert self._request is not None
         scope = _scope(self._head, self._request, self._connection, self._server)
+        scope[REPLY_KEY] = self
         try:
             await self._server.app(scope, self._receive, self._send)
         except Exception:

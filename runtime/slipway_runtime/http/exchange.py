@@ -40,6 +40,10 @@ class Reply(Protocol):
         """Content-Length, Date, Connection and X-Request-Id are added. The parts are written or copied before this
         returns."""
 
+    def charge(self, size_bytes: int) -> None:
+        """For what grows out of the request, such as a decompressed body; given back with the answer. Raises `ApiError`
+        when the memory that requests share does not suffice."""
+
 
 Handler = Callable[[Request, Reply], None]
 """Never raises and never blocks; it answers by `Reply.send`, now or later."""

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from slipway_runtime.http.budget import ByteBudget
 from slipway_runtime.http.wire import BODILESS, CLOSE, KEEP_ALIVE, header, status_line
 from slipway_runtime.protocol.codec import Buffer
+from slipway_runtime.protocol.errors import ApiError
 
 _JOIN_BYTES: Final = 64 * 1024
 """Smaller answers leave in one piece; larger ones are not copied just to be one."""
@@ -35,6 +36,9 @@ class House(Protocol):
     budget: ByteBudget
     draining: bool
     date_line: bytes
+
+    def over_budget(self, more_bytes: int) -> ApiError:
+        """Why the budget does not take `more_bytes`."""
 
 
 class PendingReply:
@@ -84,6 +88,10 @@ class PendingReply:
         if not self.done:
             self.done = True
             self.line.answer(self, status, content_type, parts, headers)
+
+    def charge(self, size_bytes: int) -> None:
+        if not self.done:
+            self.line.charge(self, size_bytes)
 
 
 class Line:
@@ -160,6 +168,11 @@ class Line:
             self.give_back(reply)
             if not reply.done:
                 reply.forget()
+
+    def charge(self, reply: PendingReply, size_bytes: int) -> None:
+        if not self._house.budget.take(size_bytes):
+            raise self._house.over_budget(size_bytes)
+        reply.charged_bytes += size_bytes
 
     def give_back(self, reply: PendingReply) -> None:
         self._house.budget.give(reply.charged_bytes)

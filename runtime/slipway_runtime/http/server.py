@@ -221,6 +221,9 @@ class HttpServer:
                 "body_too_large",
                 f"The body is larger than {limit} bytes (spec.traffic.maxRequestBytes). Send less at once.",
             )
+        return self.over_budget(more_bytes)
+
+    def over_budget(self, more_bytes: int) -> ApiError:
         return ApiError(
             429,
             "bytes_budget",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from fastapi import Request, Response
 
 from slipway_runtime.http import exchange as http
-from slipway_runtime.http.asgi import REQUEST_KEY
+from slipway_runtime.http.asgi import REPLY_KEY, REQUEST_KEY
 from slipway_runtime.protocol.codec import Buffer
 from slipway_runtime.serving.exchange import exchange_of
 
@@ -19,7 +19,8 @@ Find = Callable[[bytes], http.Handler | None]
 class _Answer:
     """`http.exchange.Reply` that a task waits for."""
 
-    def __init__(self) -> None:
+    def __init__(self, reply: http.Reply) -> None:
+        self._reply = reply
         self.on_disconnect: Callable[[], None] | None = None
         self.response: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
@@ -31,6 +32,9 @@ class _Answer:
         response = Response(b"".join(parts), status, media_type=content_type.decode("latin-1"))
         response.raw_headers += [(name.lower(), value) for name, value in headers]
         self.response.set_result(response)
+
+    def charge(self, size_bytes: int) -> None:
+        self._reply.charge(size_bytes)
 
 
 class OddPaths:
@@ -45,7 +49,7 @@ class OddPaths:
         if handler is None:
             return None
         exchange_of(request.scope).recorded = True
-        answer = _Answer()
+        answer = _Answer(request.scope[REPLY_KEY])
         handler(given, answer)
         try:
             return await answer.response

@@ -116,6 +116,12 @@ class _Call:
         record = self._record
         if record.status:
             return  # the client left meanwhile
+        if body is not self._request.body:
+            try:
+                self._reply.charge(len(body))
+            except ApiError as error:
+                self._fail(error)
+                return
         begun = perf_counter()
         codec, headers = self._codec, self._request.headers
         if codec.takes_long(headers):

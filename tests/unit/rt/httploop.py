@@ -21,6 +21,8 @@ from slipway_runtime.http.asgi import Receive, Scope, Send
 from slipway_runtime.http.exchange import Reply, Request
 from slipway_runtime.http.rules import Rules
 from slipway_runtime.http.server import HttpServer
+from slipway_runtime.http.wire import send_error
+from slipway_runtime.protocol.errors import ApiError
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 10
@@ -173,8 +175,9 @@ class Held:
 
 
 class HttpLoop:
-    """POST /echo answers with the body, /hold when the test says, /size with as many bytes as the body says, /fail
-    raises. Everything else is ASGI: /stream in three parts, /boom raises, /wait never answers; else what came."""
+    """POST /echo answers with the body, /hold when the test says, /size with as many bytes as the body says, /inflate
+    charges them, /fail raises. Everything else is ASGI: /stream in three parts, /boom raises, /wait never answers;
+    else what came."""
 
     def __init__(self, rules: Rules | None = None, **options: Any) -> None:
         self.held: queue.Queue[Held] = queue.Queue()
@@ -216,7 +219,8 @@ class HttpLoop:
     def _run(self) -> None:
         async def serve() -> None:
             server = HttpServer(self._app, self._rules, **self._options)
-            server.routes = {b"/echo": _echo, b"/hold": self._hold, b"/size": _size, b"/fail": _fail}
+            routes = {b"/echo": _echo, b"/hold": self._hold, b"/size": _size, b"/inflate": _inflate, b"/fail": _fail}
+            server.routes = routes
             asyncio.get_running_loop().call_soon(self._started.set_result, server)
             await server.serve(self._listening)
 
@@ -254,6 +258,16 @@ class HttpLoop:
 
 def _echo(request: Request, reply: Reply) -> None:
     reply.send(200, b"application/octet-stream", [request.body])
+
+
+def _inflate(request: Request, reply: Reply) -> None:
+    """Charged with as many bytes more as the body says."""
+    try:
+        reply.charge(int(bytes(request.body)))
+    except ApiError as error:
+        send_error(reply, error, request_id=request.request_id, model="m")
+        return
+    reply.send(200, b"text/plain", [b"charged"])
 
 
 def _size(request: Request, reply: Reply) -> None:

@@ -214,6 +214,15 @@ def test_bounds_the_bytes_of_all_bodies_together() -> None:
         assert loop.server.budget.used_bytes == 0
 
 
+def test_counts_what_grows_out_of_a_request() -> None:
+    limits = LimitsConfig(max_inflight_bytes=1000)
+    with HttpLoop(Rules("m", 5000, 30, limits)) as loop, loop.client() as client:
+        assert client.post("/inflate", b"900").answer().body == b"charged"
+        answer = client.post("/inflate", b"998").answer()
+        assert (answer.status, answer.code) == (429, "bytes_budget")
+        assert loop.server.budget.used_bytes == 0
+
+
 def test_gives_back_what_a_client_that_left_had_taken() -> None:
     limits = LimitsConfig(max_inflight_bytes=1000)
     with HttpLoop(Rules("m", 5000, 30, limits)) as loop:
