@@ -134,7 +134,9 @@ def test_refuses_what_version_1_does_not_have(client: httpx.Client) -> None:
         ("/v1/models/other:predict", "POST", 404, "model_not_found"),
         ("/v1/models/linear/versions/2:predict", "POST", 404, "version_not_found"),
         ("/v1/models/linear:predict", "GET", 405, "method_not_allowed"),
-        ("/v1/models/linear:classify", "POST", 405, "method_not_allowed"),
+        ("/v1/models/linear:explain", "POST", 501, "not_supported"),
+        ("/v1/models/linear/versions/1:classify", "POST", 501, "not_supported"),
+        ("/v1/models/linear", "POST", 405, "method_not_allowed"),
     ):
         response = client.request(method, path, json={"instances": ROWS})
         assert (response.status_code, response.json()["code"]) == (status, code), path

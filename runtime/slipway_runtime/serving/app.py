@@ -57,6 +57,12 @@ def _add_predictions(app: FastAPI, name: str, predict: Predict | None) -> None:
     async def refuse_method(request: Request) -> NoReturn:
         raise HTTPException(405, headers={"Allow": "POST"})
 
+    async def refuse_verb(request: Request) -> NoReturn:
+        check_model(request, name)
+        raise ApiError(
+            501, "not_supported", f"Model {name!r} answers :predict, not :{request.path_params['verb'][:40]}."
+        )
+
     async def refuse_stream(request: Request) -> NoReturn:
         check_model(request, name)
         raise ApiError(
@@ -66,6 +72,8 @@ def _add_predictions(app: FastAPI, name: str, predict: Predict | None) -> None:
     for path in _PREDICTIONS:
         app.add_route(path, answer, methods=["POST"])
         app.add_route(path, refuse_method, methods=READ)
+    for path in ("/v1/models/{model}:{verb}", "/v1/models/{model}/versions/{version}:{verb}"):
+        app.add_route(path, refuse_verb, methods=["POST"])
     for path in _STREAMS:
         app.add_route(path, refuse_stream, methods=["POST"])
 
