@@ -134,11 +134,14 @@ def _commit() -> str:
 
 
 @cli.command("page")
-@click.argument("results", type=click.Path(exists=True, path_type=Path))
+@click.argument("results", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--page", "target", type=click.Path(path_type=Path), default=PAGE, show_default=True)
-def write_page(results: Path, target: Path) -> None:
-    """Write the page again from kept RESULTS."""
-    target.write_text(page(Results.model_validate_json(results.read_text())))
+def write_page(results: tuple[Path, ...], target: Path) -> None:
+    """Write the page again from kept RESULTS; of several, the later ones replace what they measured again."""
+    first, *others = (Results.model_validate_json(path.read_text()) for path in results)
+    for other in others:
+        first.merge(other)
+    target.write_text(page(first))
 
 
 @cli.command()

@@ -112,8 +112,7 @@ class Running:
 
     def freeze(self) -> None:
         """Stop all its processes where they are, so that they take no time from others."""
-        if self.launch.peer.freezes:
-            processes.send(self.mark, signal.SIGSTOP)
+        processes.send(self.mark, signal.SIGSTOP)
 
     def thaw(self) -> None:
         processes.send(self.mark, signal.SIGCONT)

@@ -73,6 +73,14 @@ def describe() -> Machine:
     )
 
 
+def available_bytes() -> int:
+    """Memory that can be had without swapping. Source: proc_meminfo(5), MemAvailable."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise BenchmarkError("/proc/meminfo has no MemAvailable; Linux 3.14 or newer is needed.")
+
+
 def busy_share(previous: tuple[int, int] | None) -> tuple[float, tuple[int, int]]:
     """Share of all CPUs' time that was not idle since `previous`, and the mark for the next call."""
     fields = [int(value) for value in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]

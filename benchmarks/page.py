@@ -114,7 +114,7 @@ def _open_loop(results: Results) -> list[str]:
                     f"{workload}, {arrivals}",
                     _plain(alone, _milliseconds),
                     *(_plain(figures.of(results, cell, name, value), _milliseconds) for value in (p50, p95, p99)),
-                    _count(sum(outcome.right for outcome in outcomes)),
+                    f"{sum(outcome.right for outcome in outcomes):,}",
                     str(sum(outcome.refused for outcome in outcomes)),
                     str(sum(outcome.wrong + outcome.errors for outcome in outcomes)),
                 ]
@@ -183,7 +183,7 @@ def _memory(results: Results) -> list[str]:
         )
         parts += ["## Memory", text, table(head, rows, "lrrrr")]
     if results.growth:
-        steps = [_count(count) for count in results.growth.requests]
+        steps = [f"{count:,}" for count in results.growth.requests]
         sizes = [_mebibytes(size) for size in results.growth.own_bytes]
         parts.append(table(["requests answered", *steps], [["MiB", *sizes]], "l" + "r" * len(steps)))
     return parts

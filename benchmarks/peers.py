@@ -77,8 +77,6 @@ class Peer(BaseModel):
     start_seconds: Annotated[float, Field(gt=0, le=600)] = 120
     speaks_lines: bool = False
     """It serves nothing and measures itself when a line comes on its standard input."""
-    freezes: bool = True
-    """Whether it may be stopped with SIGSTOP while others are measured."""
     variants: list[Variant] = []
     """The same server set up in another way, as rows of their own."""
     folder: str = ""

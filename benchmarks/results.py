@@ -81,5 +81,15 @@ class Results(BaseModel):
     background_busy: list[float] = []
     """Share of the machine's CPU time that others took, sampled between measurements while all servers stood still."""
 
+    def merge(self, later: Results) -> None:
+        """Take over what `later` measured; what it did not measure stays."""
+        for name in ("participants", "absent", "samples", "raw", "memory", "packages"):
+            getattr(self, name).update(getattr(later, name))
+        for name in ("date", "commit", "machine", "placement", "rounds", "seconds"):
+            setattr(self, name, getattr(later, name))
+        self.growth = later.growth or self.growth
+        self.generator_requests_per_second = later.generator_requests_per_second or self.generator_requests_per_second
+        self.background_busy += later.background_busy
+
     def add(self, cell: Cell, server: str, outcome: Outcome) -> None:
         self.samples.setdefault(cell.key, {}).setdefault(server, []).append(outcome)

@@ -22,7 +22,9 @@ from benchmarks.results import Cell, Growth, Memory, Results
 from benchmarks.targets import OPEN_LOAD, SUBJECT
 
 _OPEN_CONNECTIONS: Final = 256
-_SETTLE_SECONDS: Final = 0.3
+_SETTLE_SECONDS: Final = 0.5
+_SPARE_BYTES: Final = 3 * 2**30
+"""Below this no further server is started: they all stay in memory."""
 _MEMORY_REQUESTS: Final = 2000
 _GROWTH_STEPS: Final = 10
 _RAW_BATCH_SHARE: Final = 0.1
@@ -151,6 +153,10 @@ class Suite:
     def _start(self, name: str, launch: Launch, running: dict[str, Running], stack: ExitStack) -> None:
         workload = launch.model.workload.name
         began = time.monotonic()
+        free = machine.available_bytes()
+        if free < _SPARE_BYTES:
+            self._absent(launch.peer.name, workload, f"only {free / 2**30:.1f} GiB of memory were left to start it")
+            return
         try:
             server = Running(launch)
         except ServerError as error:

@@ -90,6 +90,17 @@ def test_results_come_back_as_they_were_when_read_again(results: Results) -> Non
     assert Results.model_validate_json(results.model_dump_json()) == results
 
 
+def test_what_was_measured_again_replaces_the_rest_stays_when_merged(results: Results) -> None:
+    later = Results(date="2026-02-02 00:00 UTC", machine="A machine", placement="one core", rounds=1, seconds=1)
+    later.add(MLP, "slipway", outcome(7))
+    later.add(Cell(workload="cnn"), "slipway", outcome(8))
+    results.merge(later)
+    assert results.date == "2026-02-02 00:00 UTC"
+    assert figures.of(results, MLP, "slipway", rate) == Figure(7, 7, 7)
+    assert figures.of(results, Cell(workload="cnn"), "slipway", rate) == Figure(8, 8, 8)
+    assert results.participants["slipway"].title == "Slipway"
+
+
 def test_the_page_names_every_server_with_its_reason_when_one_takes_no_part(results: Results) -> None:
     results.participants["other"] = Participant(title="Other", role=Role.PEER)
     results.absent["other"] = {"mlp": "needs java | on PATH"}
