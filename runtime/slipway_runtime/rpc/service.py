@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from slipway_runtime.dispatch.answers import retry_after
 from slipway_runtime.dispatch.ticket import Dispatch
 from slipway_runtime.http.auth import ApiKeys
 from slipway_runtime.http.budget import ByteBudget
@@ -68,7 +69,7 @@ class Gateway:
                 "bytes_budget",
                 f"Requests in flight hold {self.budget.used_bytes} of {self.budget.limit_bytes} bytes"
                 f" (maxInflightBytes); another {size_bytes} do not fit now.",
-                headers={"Retry-After": "1"},
+                headers=retry_after(1),
             )
 
     async def answer(

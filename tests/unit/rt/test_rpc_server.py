@@ -225,7 +225,7 @@ def test_bytes_in_flight_are_bounded(serve: Serve) -> None:
         caught: Any = failed(lambda: stub.ModelInfer(request_of(1, 2)))
         assert caught.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "maxInflightBytes" in caught.details()
-        assert dict(caught.trailing_metadata())["retry-after"] == "1"
+        assert dict(caught.trailing_metadata())["retry-after"] in ("1", "2")
         held.cancel()
         wait_until(lambda: server.budget.used_bytes == 0)
 
