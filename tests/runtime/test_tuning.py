@@ -319,3 +319,26 @@ def test_an_output_that_is_its_input_is_a_copy(load: Load) -> None:
         output = model.predict({"input": borrowed})["output__0"]
         borrowed[:] = 0
         np.testing.assert_array_equal(output, draw(2, 256))
+
+
+def test_a_cached_artifact_is_tuned_once_for_each_setting(tmp_path: Path) -> None:
+    path = tmp_path / "cache" / "sha256" / ("a" * 64)
+    path.parent.mkdir(parents=True)
+    make.save_plain(Wide(), path, {"slipway.json": json.dumps({"inputs": [ROWS]})})
+    first = load_model(path, Format.AUTO, [], TuningConfig())
+    again = load_model(path, Format.AUTO, [], TuningConfig())
+    assert "variants_tried" in first.properties
+    assert again.properties == {"variant": first.properties["variant"], "variant_note": "chosen before"}
+    other = load_model(path, Format.AUTO, [], TuningConfig(precision=Precision.BF16))
+    assert "BF16" in other.properties["variants_tried"]
+
+
+def test_a_variant_that_ended_the_process_twice_is_not_tried_again(tmp_path: Path) -> None:
+    path = tmp_path / "cache" / "sha256" / ("b" * 64)
+    path.parent.mkdir(parents=True)
+    make.save_plain(Wide(), path, {"slipway.json": json.dumps({"inputs": [ROWS]})})
+    load_model(path, Format.AUTO, [], TuningConfig())
+    [notes] = (tmp_path / "cache" / "tuning").iterdir()
+    notes.write_text(json.dumps({"trying": "ONNXRuntime", "interrupted": ["ONNXRuntime"]}))
+    tried = load_model(path, Format.AUTO, [], TuningConfig()).properties["variants_tried"]
+    assert "ONNXRuntime dropped (it ended the process twice before)" in tried

@@ -73,7 +73,7 @@ def _load(
     from slipway_runtime.models.tuning.choice import parse_variant
     from slipway_runtime.models.tuning.tune import release_memory, tune
 
-    model = tune(load_torchscript(path, samples), samples, tuning, parse_variant(variant))
+    model = tune(load_torchscript(path, samples), samples, tuning, path=path, known=parse_variant(variant))
     release_memory()
     return model
 

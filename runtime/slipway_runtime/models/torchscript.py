@@ -88,6 +88,16 @@ class TorchScriptModel:
         """One tensor per input, in the order of the signature."""
         return [to_tensor(inputs[spec.name], spec.datatype, self.device) for spec in self.signature.inputs]
 
+    @property
+    def device_name(self) -> str:
+        """Of the hardware, as its maker calls it; `cpu` for any CPU."""
+        return self.device if self.device == "cpu" else torch.cuda.get_device_name()
+
+    @property
+    def threads(self) -> int:
+        """Of one operation on the CPU."""
+        return torch.get_num_threads()
+
     def health(self) -> str | None:
         return None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.signature import Signature
 from slipway_runtime.models.tuning.choice import Measured, Variant, choose, parse_variant
 from slipway_runtime.models.tuning.comparison import find_difference
+from slipway_runtime.models.tuning.notes import Notes, describe_machine, open_notes
 from slipway_runtime.models.tuning.trials import make_inputs, plan_shapes, varied
 
 pytestmark = pytest.mark.unit
@@ -116,3 +119,48 @@ def test_trials_are_the_same_in_every_run(datatype: Datatype) -> None:
     np.testing.assert_array_equal(first, second)
     assert len(np.unique(first)) > 1
     assert first.shape == (4, 8)
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"chosen": 5}', '{"other": 1}', "\xff"])
+def test_notes_that_cannot_be_read_are_none(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "notes.json"
+    file.write_text(content, "latin-1")
+    notes = Notes(file)
+    assert notes.chosen is None
+    notes.choose(Variant.FROZEN)
+    assert Notes(file).chosen is Variant.FROZEN
+
+
+def test_notes_are_kept_for_each_machine_and_only_for_what_cannot_change(tmp_path: Path) -> None:
+    artifact = tmp_path / "sha256" / ("a" * 64)
+    open_notes(artifact, {"cpu": "old"}).choose(Variant.FROZEN)
+    assert open_notes(artifact, {"cpu": "old"}).chosen is Variant.FROZEN
+    assert open_notes(artifact, {"cpu": "new"}).chosen is None
+    open_notes(tmp_path / "sha256" / "model.pt", {}).choose(Variant.FROZEN)
+    assert open_notes(tmp_path / "sha256" / "model.pt", {}).chosen is None
+    assert describe_machine()["cpu"]
+
+
+def test_notes_on_a_disk_that_takes_none_are_forgotten() -> None:
+    notes = Notes(Path("/proc/nowhere/notes.json"))
+    notes.choose(Variant.FROZEN)
+    assert Notes(Path("/proc/nowhere/notes.json")).chosen is None
+
+
+def test_a_variant_is_fatal_when_two_processes_ended_in_it(tmp_path: Path) -> None:
+    file = tmp_path / "notes.json"
+    for _ in range(2):
+        assert not Notes(file).is_fatal(Variant.ONNX_RUNTIME)
+        Notes(file).begin(Variant.ONNX_RUNTIME)
+    assert Notes(file).is_fatal(Variant.ONNX_RUNTIME)
+    assert not Notes(file).is_fatal(Variant.FROZEN)
+
+
+def test_a_variant_that_was_survived_is_not_held_against_it(tmp_path: Path) -> None:
+    file = tmp_path / "notes.json"
+    Notes(file).begin(Variant.ONNX_RUNTIME)
+    survived = Notes(file)
+    survived.begin(Variant.ONNX_RUNTIME)
+    survived.end()
+    Notes(file).begin(Variant.ONNX_RUNTIME)
+    assert not Notes(file).is_fatal(Variant.ONNX_RUNTIME)

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
 from types import MappingProxyType
 from typing import Final
@@ -18,6 +19,7 @@ from slipway_runtime.models.model import PredictionError
 from slipway_runtime.models.torchscript import TorchScriptModel
 from slipway_runtime.models.tuning.choice import Measured, Variant, choose
 from slipway_runtime.models.tuning.comparison import find_difference
+from slipway_runtime.models.tuning.notes import Notes, describe_machine, open_notes
 from slipway_runtime.models.tuning.onnxmodel import OnnxModel
 from slipway_runtime.models.tuning.race import race, settle
 from slipway_runtime.models.tuning.trials import FILLS, Inputs, Shapes, make_inputs, plan_shapes, with_rows
@@ -52,6 +54,7 @@ class _Search:
     archive: TorchScriptModel
     trials: Sequence[Trial]
     deadline_seconds: float
+    notes: Notes
     rivals: dict[Variant, Tuned] = field(default_factory=dict)
     dropped: dict[Variant, str] = field(default_factory=dict)
 
@@ -63,6 +66,14 @@ class _Search:
         if self.out_of_time:
             self.dropped[variant] = "no time was left"
             return
+        if self.notes.is_fatal(variant):
+            self.dropped[variant] = "it ended the process twice before"
+            return
+        self.notes.begin(variant)
+        self._build(variant)
+        self.notes.end()
+
+    def _build(self, variant: Variant) -> None:
         try:
             rival = build(variant, self.archive, self.trials[0].inputs, self.trials[0].outputs)
         except VariantError as error:
@@ -76,9 +87,15 @@ class _Search:
 
 
 def tune(
-    archive: TorchScriptModel, samples: Sequence[WarmupSample], config: TuningConfig, known: Variant | None = None
+    archive: TorchScriptModel,
+    samples: Sequence[WarmupSample],
+    config: TuningConfig,
+    *,
+    path: Path,
+    known: Variant | None = None,
 ) -> Tuned:
-    """The model to use, with `properties` that tell the choice. `known` is built, compared and not timed.
+    """The model to use, with `properties` that tell the choice. `known` is built, compared and not timed; so is what an
+    earlier start chose for the artifact at `path`.
 
     The time limit is looked at between steps: a step that was begun is finished. Never fails: whatever goes wrong, the
     archive as it is remains.
@@ -93,7 +110,9 @@ def tune(
         log.info("The model runs as it was saved: its answers to one request differ, so nothing can be compared")
         note = "nothing else was tried: answers to one request differ"
         return _settle_on(archive, Variant.AS_SAVED, variant_note=note)
-    search = _Search(archive, trials, begun + config.time_limit_seconds)
+    notes = Notes(None) if known is not None else open_notes(path, _circumstances(archive, config))
+    search = _Search(archive, trials, begun + config.time_limit_seconds, notes)
+    known = known or notes.chosen
     if known is not None:
         return _rebuild(search, known)
     requests, tiny = _timed_requests(archive, trials[0])
@@ -101,7 +120,14 @@ def tune(
         search.enter(variant)
     measured, failed = race(archive, search.rivals, requests, search.deadline_seconds)
     search.dropped |= failed
-    return _conclude(search, choose(measured), measured, perf_counter() - begun)
+    chosen = choose(measured)
+    notes.choose(chosen)
+    return _conclude(search, chosen, measured, perf_counter() - begun)
+
+
+def _circumstances(archive: TorchScriptModel, config: TuningConfig) -> dict[str, str]:
+    settings = {"device": archive.device_name, "threads": str(archive.threads), "precision": str(config.precision)}
+    return describe_machine() | settings
 
 
 def _candidates(config: TuningConfig, tiny: bool) -> Sequence[Variant]:
