@@ -24,6 +24,7 @@ PATIENCE_SECONDS = 3
 def start_slow(start_runtime: StartRuntime, archives: Path, tmp_path: Path, **options: int) -> RuntimeServer:
     config = tmp_path / "config.json"
     fields = "".join(f', "{name}": {value}' for name, value in options.items())
+    fields += ', "engine": {"workers": 1}'
     config.write_text(f'{{"name": "slow", "artifact": {{"uri": "file://{archives}/slow.pt"}}{fields}}}')
     return start_runtime("--config", str(config)).wait_until_ready()
 

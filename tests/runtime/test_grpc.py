@@ -182,7 +182,8 @@ def wait_for(holds: Callable[[], bool]) -> None:
 
 def serve_slow(start: StartRuntime, archives: Path, tmp_path: Path, **settings: Any) -> RuntimeServer:
     config = tmp_path / "config.json"
-    content = {"name": "slow", "artifact": {"uri": f"file://{archives}/slow.pt"}, "grpcPort": 0, **settings}
+    artifact = {"uri": f"file://{archives}/slow.pt"}
+    content = {"name": "slow", "artifact": artifact, "grpcPort": 0, "engine": {"workers": 1}, **settings}
     config.write_text(json.dumps(content))
     return start("--config", str(config)).wait_until_ready()
 
