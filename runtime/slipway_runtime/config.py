@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from slipway_runtime.contract import FailureReason, RuntimeConfig, Stage
 from slipway_runtime.failure import StartupError
+from slipway_runtime.http.auth import ApiKeys
 from slipway_runtime.redact import redact_uri
 
 SCHEMES: Final = ("file", "http", "https", "s3")
@@ -81,6 +82,17 @@ def _check(config: RuntimeConfig) -> None:
             " Print it with: sha256sum FILE"
         )
     _check_uri(config.artifact.uri)
+    _check_keys(config)
+
+
+def _check_keys(config: RuntimeConfig) -> None:
+    """At the start only: later the file may be away for a moment while it is replaced."""
+    if config.auth is not None and len(ApiKeys(Path(config.auth.api_keys_path))) == 0:
+        raise _invalid(
+            f"auth.apiKeysPath: {config.auth.api_keys_path} holds no key that can be read, so nobody could ask for a"
+            " prediction. Write one key per line into it; in a cluster, put one into the Secret that"
+            " spec.traffic.auth.apiKeysSecretRef names."
+        )
 
 
 def _check_uri(uri: str) -> None:
