@@ -97,9 +97,6 @@ class RequestCounts(Collector):
                 met = record.status < 400 and seconds <= target
                 (self._met if met else self._missed)[objective] += 1
 
-    def observe_stage(self, stage: str, seconds: float) -> None:
-        self._stages[stage].observe(seconds)
-
     def _count_stages(self, record: RequestRecord) -> None:
         stages = self._stages
         if record.read_seconds:
