@@ -248,6 +248,23 @@ def test_the_url_appears_with_the_address_of_the_ingress(
     assert status["internalURL"] == f"http://digits.{objects.namespace}.svc:8000/"
 
 
+@pytest.mark.feature("ingress-tls")
+def test_the_url_is_https_where_the_ingress_has_a_certificate(
+    models: Models, objects: Objects, operator: OperatorProcess
+) -> None:
+    host = "digits.example.com"
+    models.create(exposure={"ingress": {"host": host, "tls": {"secretName": "digits-tls"}}})
+    models.wait_condition("RouteReady", "False", "AddressPending")
+    ingress = objects.get("ingress", "digits")
+    assert ingress is not None
+    assert ingress["spec"]["tls"] == [{"hosts": [host], "secretName": "digits-tls"}]
+    objects.patch(
+        "ingress", "digits", {"status": {"loadBalancer": {"ingress": [{"ip": "10.0.0.9"}]}}}, "--subresource=status"
+    )
+    status = models.wait_condition("RouteReady", "True", "AddressAssigned")
+    assert status["url"] == f"https://{host}/"
+
+
 @pytest.mark.feature("events")
 def test_one_event_tells_each_transition_and_counts_its_return(
     models: Models, objects: Objects, operator: OperatorProcess
