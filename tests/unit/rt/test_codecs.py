@@ -84,6 +84,10 @@ class TestPredictInputs:
         assert x.dtype == np.float32
         np.testing.assert_array_equal(x, ROWS)
 
+    @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+    def test_npy_is_read_in_each_version_of_the_format(self, version: tuple[int, int]) -> None:
+        np.testing.assert_array_equal(predict("application/x-npy", npy(ROWS, version=version))["x"], ROWS)
+
     def test_npy_in_columns_is_put_in_rows(self) -> None:
         x = predict("application/x-npy", npy(np.asfortranarray(ROWS)))["x"]
         assert x.flags.c_contiguous
@@ -105,6 +109,11 @@ class TestPredictInputs:
             (npy(np.array([[1e300, 0]])), 422, "out_of_range"),
             (npy(np.array([["a", "b"]])), 422, "datatype_mismatch"),
             (npy(np.array([[{}, 1]], object), allow_pickle=True), 400, "invalid_npy"),
+            (npy(np.zeros((1, 2), "f4,f4")), 400, "invalid_npy"),
+            (npy(ROWS).replace(b"<f4", b"<f3"), 400, "invalid_npy"),
+            (npy(ROWS).replace(b"False", b"\0\0\0\0\0"), 400, "invalid_npy"),
+            (npy(ROWS).replace(b"(2, 2)", b"(2, -)"), 400, "invalid_npy"),
+            (npy(ROWS).replace(b"\x76\x00{", b"\xff\xff{"), 400, "invalid_npy"),
         ],
     )
     def test_npy_that_does_not_fit_is_refused(self, body: bytes, status: int, code: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,6 +13,9 @@ from slipway_runtime.protocol.codec import Buffer
 from slipway_runtime.protocol.errors import ApiError, bad_request
 
 MAX_PARTS: Final = 1024
+
+# It warns of every malformed body. The client is told; the log is not the clients' to fill.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 @dataclass(slots=True)

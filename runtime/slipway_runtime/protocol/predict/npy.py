@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from io import BytesIO
 from math import prod
+from struct import Struct
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +20,13 @@ from slipway_runtime.protocol.tensors import check_shape, narrow
 
 MAGIC: Final = b"\x93NUMPY"
 _HEADER_BYTES: Final = 10_000
-_READERS: Final = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+_VERSION_END: Final = len(MAGIC) + 2
+_PREFIX_BYTES: Final = _VERSION_END + 4
+_LENGTHS: Final = {1: Struct("<H"), 2: Struct("<I"), 3: Struct("<I")}
+"""Of the header, by the format's version."""
+_DESCR: Final = re.compile(rb"""['"]descr['"]\s*:\s*['"]([<>|=]?[?biufSU]\d{0,9})['"]""")
+_FORTRAN: Final = re.compile(rb"""['"]fortran_order['"]\s*:\s*(True|False)""")
+_SHAPE: Final = re.compile(rb"""['"]shape['"]\s*:\s*\(([\d,\s]*)\)""")
 
 
 def decode_npy(spec: TensorSpec, body: Buffer) -> Array:
@@ -39,18 +47,31 @@ def decode_npy(spec: TensorSpec, body: Buffer) -> Array:
 
 
 def _read_header(name: str, body: Buffer) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    file = BytesIO(bytes(memoryview(body)[: _HEADER_BYTES + len(MAGIC) + 6]))
+    """Shape, whether it is in columns, element type, first byte of the elements. The header is a Python literal, which
+    is looked through and not evaluated."""
+    start = bytes(memoryview(body)[: _HEADER_BYTES + _PREFIX_BYTES])
+    if not start.startswith(MAGIC) or len(start) < _PREFIX_BYTES:
+        raise _not_npy(name, "it does not begin as one")
+    lengths = _LENGTHS.get(start[len(MAGIC)])
+    if lengths is None:
+        raise _not_npy(name, f"version {start[len(MAGIC)]} of the format, expected 1, 2 or 3")
+    (length,) = lengths.unpack_from(start, _VERSION_END)
+    begin = _VERSION_END + lengths.size
+    header = start[begin : begin + length]
+    if len(header) < length:
+        raise _not_npy(name, f"its header is cut off, or longer than {_HEADER_BYTES} bytes")
+    found = [pattern.search(header) for pattern in (_DESCR, _FORTRAN, _SHAPE)]
+    if not all(found):
+        raise _not_npy(name, f"its header is {header[:100]!r}, expected numbers, booleans or fixed-length strings")
+    descr, fortran, sizes = (match[1] for match in found if match)
     try:
-        version = npy.read_magic(file)
-        reader = _READERS[version]
-        shape, fortran, dtype = reader(file, max_header_size=_HEADER_BYTES)
-    except KeyError:
-        raise _not_npy(name, f"version {'.'.join(map(str, version))} of the format, expected 1.0 or 2.0") from None
-    except (ValueError, EOFError, OverflowError, MemoryError, RecursionError, TypeError, SyntaxError) as error:
+        dtype = np.dtype(descr.decode())
+        shape = tuple(int(size) for size in sizes.replace(b",", b" ").split())
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
         raise _not_npy(name, str(error).partition("\n")[0]) from None
-    if dtype.hasobject or dtype.itemsize == 0 or any(size < 0 for size in shape):
-        raise _not_npy(name, f"element type {dtype}, expected numbers, booleans or fixed-length strings")
-    return shape, fortran, dtype, file.tell()
+    if dtype.itemsize == 0:
+        raise _not_npy(name, f"its elements of {dtype} have no size")
+    return shape, fortran == b"True", dtype, begin + length
 
 
 def _not_npy(name: str, detail: str) -> ApiError:
