@@ -66,9 +66,23 @@ def snippets_of(page: Path) -> Iterator[Snippet]:
 def commands() -> Iterator[tuple[Snippet, list[str]]]:
     """Words of every line of every console block, without comments."""
     for snippet in snippets("console"):
-        for line in _PROMPT_CONTINUED.sub(" ", snippet.text).splitlines():
+        for line in _command_lines(_PROMPT_CONTINUED.sub(" ", snippet.text)):
             if words := shlex.split(line, comments=True):
                 yield snippet, words
+
+
+def _command_lines(text: str) -> list[str]:
+    """Of a transcript, what was typed after `$` and continued after `>`; else every line."""
+    lines = text.splitlines()
+    if not any(line.startswith("$ ") for line in lines):
+        return lines
+    typed: list[str] = []
+    for line in lines:
+        if line.startswith("$ "):
+            typed.append(line[2:])
+        elif line.startswith("> "):
+            typed[-1] += f"\n{line[2:]}"
+    return typed
 
 
 def anchors(page: Path) -> set[str]:

@@ -23,6 +23,8 @@ GENERATED: Final = (
     "crds/",
     "charts/slipway/templates/crd.yaml",
     "docs/reference/",
+    "tests/golden/",
+    "tests/unit/golden/",
 )
 TABLES: Final = ("tests/api/manifests.py",)
 """Data without logic, which a reader searches and does not read."""
