@@ -44,8 +44,6 @@ def configure_logging(form: LogFormat, level: str = "INFO") -> None:
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
-    # uvicorn's own lines repeat ours at start and stop.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 def current_format() -> LogFormat:
