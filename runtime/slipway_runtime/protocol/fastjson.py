@@ -56,21 +56,20 @@ def read_document(body: Buffer, read: Callable[[Any, int], T]) -> T | None:
     `read` returns may refer to the document."""
     if len(body) < _MIN_BYTES or body[0] not in b"{[":
         return None
-    text = bytes(body) if type(body) is memoryview else body
     parser = _parsers.pop() if _parsers else simdjson.Parser()
     try:
-        return read(parser.parse(text), _count_brackets(text))
+        return read(parser.parse(body), _count_brackets(body))
     except DOUBTS:
         return None
     finally:
-        if len(text) <= _KEPT_BYTES:
+        if len(body) <= _KEPT_BYTES:
             _parsers.append(parser)
 
 
-def _count_brackets(text: bytes | bytearray) -> int:
-    if len(text) < _LONG_BYTES:
-        return text.count(b"[")
-    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == _BRACKET))  # thrice as fast
+def _count_brackets(body: Buffer) -> int:
+    if len(body) < _LONG_BYTES:
+        return bytes(body).count(b"[")
+    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == _BRACKET))  # thrice as fast
 
 
 class TensorReader:

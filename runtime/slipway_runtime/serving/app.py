@@ -11,7 +11,6 @@ from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 
 from slipway_runtime.protocol.errors import ApiError
-from slipway_runtime.protocol.predict.imageform import is_image_input
 from slipway_runtime.serving.about import READ, Served, add_about, check_model
 from slipway_runtime.serving.exchange import error_response, exchange_of, json_response
 from slipway_runtime.serving.openapi import build_openapi
@@ -79,9 +78,7 @@ def _add_predictions(app: FastAPI, name: str, predict: Predict | None) -> None:
 
 
 def _add_docs(app: FastAPI, served: Served) -> None:
-    signature = served.loaded.signature
-    takes_images = len(signature.inputs) == 1 and is_image_input(signature.inputs[0])
-    document = build_openapi(served.name, signature, runtime_version(), takes_images=takes_images)
+    document = build_openapi(served.name, served.loaded.signature, runtime_version())
 
     async def show_openapi(request: Request) -> Response:
         root_path = request.scope.get("root_path", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from slipway_runtime.models.signature import Signature
-from slipway_runtime.protocol.codec import Decoded
+from slipway_runtime.protocol.codec import Buffer, Decoded
 from slipway_runtime.protocol.errors import ApiError
 from slipway_runtime.protocol.jsontext import parse, parse_object
 from slipway_runtime.protocol.predict.fast import FastNested
@@ -187,6 +188,15 @@ def test_plain_requests_are_read_quickly(datatype: str, nested: bool) -> None:
         assert decoded.inputs["x"].shape == (2, 3, 2)
     assert FastNested(model).decode(json.dumps(data.tolist()).encode()) is not None
     assert FastNested(model).decode(json.dumps({"inputs": {"x": data.tolist()}}).encode()) is not None
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, lambda body: memoryview(bytearray(body))])
+@pytest.mark.parametrize("count", [2, 20_000])
+def test_every_kind_of_buffer_is_read_quickly(kind: Callable[[bytes], Buffer], count: int) -> None:
+    model = signature({"x": ("INT32", [-1])}, {"y": ("FP32", [-1])})
+    found = FastNested(model).decode(kind(json.dumps(list(range(count))).encode()))
+    assert found is not None
+    assert found[1]["x"].tolist() == list(range(count))
 
 
 def test_many_floats_are_read_quickly_and_within_range() -> None:

@@ -117,3 +117,10 @@ def test_swagger_shows_no_example_of_thousands_of_values() -> None:
     content = build_openapi("m", large, "1")["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
     assert "example" not in content
     assert "No example" in content["schema"]["description"]
+
+
+def test_swagger_offers_an_image_where_the_model_takes_one() -> None:
+    for item, expected in (((3, 224, 224), True), ((10,), False)):
+        model = Signature((spec("image", Datatype.FP32, -1, *item),), (spec("y", Datatype.FP32, -1, 10),))
+        content = build_openapi("m", model, "1")["paths"]["/predict"]["post"]["requestBody"]["content"]
+        assert ("image/*" in content) is expected

@@ -6,11 +6,12 @@ from typing import Final
 from urllib.parse import quote
 
 from slipway_runtime.models.signature import Signature, describe_tensor
+from slipway_runtime.protocol.predict.imageform import is_image_input
 from slipway_runtime.serving.openapi.predictions import infer_operation, predict_operation, v1_operation
 from slipway_runtime.serving.openapi.tensors import Json
 
 
-def build_openapi(name: str, signature: Signature, version: str, *, takes_images: bool) -> Json:
+def build_openapi(name: str, signature: Signature, version: str) -> Json:
     takes = "\n".join(f"- `{describe_tensor(spec)}`" for spec in signature.inputs)
     gives = "\n".join(f"- `{describe_tensor(spec)}`" for spec in signature.outputs)
     return {
@@ -20,13 +21,14 @@ def build_openapi(name: str, signature: Signature, version: str, *, takes_images
             "version": version,
             "description": f"Takes (-1 is any size):\n\n{takes}\n\nGives:\n\n{gives}",
         },
-        "paths": {**_predictions(name, signature, takes_images), **_about(name)},
+        "paths": {**_predictions(name, signature), **_about(name)},
         "components": {"schemas": {"Error": _ERROR}},
     }
 
 
-def _predictions(name: str, signature: Signature, takes_images: bool) -> Json:
+def _predictions(name: str, signature: Signature) -> Json:
     model = quote(name, safe="")
+    takes_images = len(signature.inputs) == 1 and is_image_input(signature.inputs[0])
     return {
         "/predict": {"post": predict_operation(signature, takes_images=takes_images)},
         f"/v2/models/{model}/infer": {"post": infer_operation(signature)},
