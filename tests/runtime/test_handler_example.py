@@ -6,6 +6,7 @@ import io
 import time
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -112,6 +113,10 @@ class Handler:
         return item
 
     async def predict(self, batch, ctx):
+        if (batch["x"] == 13).any():
+            raise RuntimeError("unlucky")
+        if (batch["x"] == 500).any():
+            raise ValueError("500 is not taken")
         return {"y": batch["x"][:, 0] * 2}
 
     def health(self):
@@ -139,3 +144,26 @@ def test_a_handler_that_turns_unwell_is_started_anew(tmp_path: Path, start_runti
         server.wait_until_ready()
         assert client.post("/predict", json=[[3]]).json()["outputs"] == {"y": [6]}
     assert any("it feels sick" in line["message"] for line in server.log)
+
+
+@pytest.mark.feature("item-errors")
+def test_among_many_clients_each_gets_its_own_answer_or_its_own_error(
+    tmp_path: Path, start_runtime: StartRuntime
+) -> None:
+    (tmp_path / "handler.py").write_text(ASYNC)
+    flags = ("--uri", f"file://{tmp_path}", "--format", "Python")
+    server = start_runtime(*flags, environment={"SLIPWAY_PARAM_FOLDER": str(tmp_path)}).wait_until_ready()
+    bad = {-1.0: (400, "handler_rejected"), 13.0: (500, "model_error"), 500.0: (400, "handler_rejected")}
+    values = [*bad, *(float(value) for value in range(100, 140))] * 5
+
+    def ask(value: float) -> tuple[int, object]:
+        response = client.post("/predict", json=[[value]])
+        content = response.json()
+        return response.status_code, content["code"] if "code" in content else content["outputs"]["y"]
+
+    with httpx.Client(base_url=server.uri, timeout=60) as client, ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(ask, values))
+        workers = int(client.get("/v2/models/model").json()["properties"]["engine_workers"])
+    assert answers == [bad.get(value, (200, [2 * value])) for value in values]
+    tracebacks = sum(line["message"].startswith("The handler failed:") for line in server.log)
+    assert 1 <= tracebacks <= workers, "one for each process, and no flood"

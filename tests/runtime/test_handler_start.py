@@ -93,6 +93,20 @@ def test_a_start_that_fails_says_why_in_the_handlers_words(
     assert expected in error.message
 
 
+@pytest.mark.parametrize("condition", ["batch['x'].min() < 0", "batch['x'].any()"])
+def test_made_up_values_are_changed_until_the_handler_takes_them(load: Load, condition: str) -> None:
+    model = load(f"""
+        def predict(batch, ctx):
+            if {condition}:
+                raise ValueError("not these")
+            return batch["x"][:, 0]
+        """)
+    assert model.example is not None
+    assert model.example["x"].shape == (1, 2)
+    warm_up_model(model, [])
+    assert load("def predict(batch, ctx):\n    return batch['x'][:, 0]\n").example is None
+
+
 def test_is_not_served_when_the_warm_up_fails_inside(load: Load) -> None:
     model = load("def predict(batch, ctx):\n    return batch['nope']\n")
     with pytest.raises(StartupError) as raised:

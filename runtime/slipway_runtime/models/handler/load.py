@@ -11,15 +11,15 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from slipway_runtime.contract import WarmupSample
-from slipway_runtime.models.datatypes import Array
+from slipway_runtime.contract import Datatype, WarmupSample
+from slipway_runtime.models.datatypes import NUMPY, Array
 from slipway_runtime.models.handler.context import Context, read_params
 from slipway_runtime.models.handler.faults import describe, is_out_of_memory
 from slipway_runtime.models.handler.hooks import Caller, Hooks, find_hooks, import_handler
 from slipway_runtime.models.handler.model import HandlerModel
 from slipway_runtime.models.handler.rows import coerce
 from slipway_runtime.models.handler.unpack import HANDLER_FILE, Code, open_code
-from slipway_runtime.models.model import OutputError
+from slipway_runtime.models.model import OutputError, PredictionError
 from slipway_runtime.models.signature import (
     Signature,
     SignatureError,
@@ -35,6 +35,8 @@ from slipway_runtime.models.signaturefile import (
     check_signature_file,
     parse_signature,
 )
+from slipway_runtime.models.tuning.trials import FILLS, Shapes, make_inputs, with_rows
+from slipway_runtime.models.warmup import WarmUpError, generate, plan_requests
 
 T = TypeVar("T")
 
@@ -74,7 +76,35 @@ def _start(code: Code, caller: Caller, samples: Sequence[WarmupSample]) -> Handl
     if example is not None:
         own_samples = [_describe(signature, example)]
     log.info("Loaded the handler with %s", ", ".join(name for name in vars(hooks) if getattr(hooks, name)))
-    return HandlerModel(hooks, caller, context, code, signature, own_samples, example)
+    model = HandlerModel(hooks, caller, context, code, signature, own_samples, example)
+    if example is None:
+        model.example = _find_example(model, samples)
+    return model
+
+
+def _find_example(model: HandlerModel, samples: Sequence[WarmupSample]) -> dict[str, Array] | None:
+    """Made-up values that the handler takes, where it refuses those that the warm-up would send; None where it takes
+    those, fails, or takes no others either."""
+    try:
+        shapes: Shapes = plan_requests(model.signature, samples or model.warmup_samples)[0]
+    except WarmUpError:
+        return None  # the warm-up says it
+    if model.signature.batched:
+        shapes = with_rows(shapes, 1)
+    for position, fill in enumerate((*FILLS, _zeros)):
+        inputs = make_inputs(model.signature, shapes, fill)
+        try:
+            model.predict(inputs)
+        except PredictionError as error:
+            if error.status >= 500:
+                return None
+        else:
+            return inputs if position else None
+    return None
+
+
+def _zeros(datatype: Datatype, shape: Sequence[int], generator: np.random.Generator) -> Array:
+    return np.zeros(tuple(shape), NUMPY[datatype]) if datatype in NUMPY else generate(datatype, shape, generator)
 
 
 def _run(what: str, work: Callable[[], T], code: Code) -> T:

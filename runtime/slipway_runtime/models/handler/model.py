@@ -54,7 +54,7 @@ class HandlerModel:
         self.signature = signature
         self.device = context.device
         self.warmup_samples = tuple(samples)
-        self.example = example
+        self.example: Mapping[str, Array] | None = example
         self.properties: Mapping[str, str] = MappingProxyType({})
         self.output_datatypes: Mapping[str, Datatype] = MappingProxyType({})
         self._hooks = hooks

@@ -29,8 +29,10 @@ def make_inputs(signature: Signature, shapes: Shapes, fill: Fill, seed: int = 0)
 
 
 def varied(datatype: Datatype, shape: Sequence[int], generator: np.random.Generator) -> Array:
-    """Floats between 0 and 1, as pictures have them; integers from 0 to 7; either boolean."""
+    """Floats between 0 and 1, as pictures have them; integers from 0 to 7; either boolean; letters."""
     size = tuple(shape)
+    if datatype is Datatype.BYTES:
+        return np.full(size, b"abc", np.object_)
     if datatype is Datatype.BF16:
         return to_bits(generator.random(size))
     if datatype in FLOATS:
