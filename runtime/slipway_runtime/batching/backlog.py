@@ -106,6 +106,11 @@ class Backlog:
         entry.gone = True
         self.requests -= 1
         self._prioritised -= entry.request.priority != 0
+        if not self.requests:
+            # Entries that left are skipped when they come to the front; lone ones never do, and nothing may pile up.
+            self._entries.clear()
+            self._by_due.clear()
+            self._first = 0
 
 
 def _order(entry: Entry) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 
 import pytest
 
@@ -304,3 +305,19 @@ def test_the_same_id_twice_is_refused_as_a_fault_of_the_caller() -> None:
         scheduler.offer(Request(0), 0.0)
     with pytest.raises(ValueError, match="at least one"):
         scheduler.offer(Request(1, rows=0), 0.0)
+
+
+def test_nothing_is_kept_of_lone_requests() -> None:
+    class Owner:
+        """Of a request."""
+
+    scheduler, kept = make(target=TARGET), []
+    for now in range(100):
+        owner = Owner()
+        kept.append(weakref.ref(owner))
+        offer(scheduler, Request(owner, bucket="a"), now=float(now))
+        batch = scheduler.decide(float(now)).batch
+        assert batch is not None
+        scheduler.complete(batch, now + 0.011)
+    del owner, batch
+    assert not any(reference() for reference in kept)
