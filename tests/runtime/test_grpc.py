@@ -32,10 +32,16 @@ ENDLESS = 10**9
 
 @pytest.fixture(scope="module")
 def server(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RuntimeServer]:
-    """Serves `Mixed` on both ports."""
+    """Serves `Mixed` on both ports and logs every request."""
     folder = tmp_path_factory.mktemp("grpc")
-    flags = ("--uri", f"file://{archives}/mixed.pt", "--name", "mixed", "--grpc-port", "0")
-    started = RuntimeServer(folder, *flags)
+    content = {
+        "name": "mixed",
+        "artifact": {"uri": f"file://{archives}/mixed.pt"},
+        "grpcPort": 0,
+        "accessLog": {"maxLinesPerSecond": 100_000},
+    }
+    (folder / "config.json").write_text(json.dumps(content))
+    started = RuntimeServer(folder / "run", "--config", str(folder / "config.json"))
     try:
         yield started.wait_until_ready()
     finally:
@@ -311,7 +317,8 @@ class Handler:
         }
 
     def predict(self, batch, ctx):
-        return {"text_out": [text[::-1] for text in batch["text"]], "bits_out": torch.from_numpy(batch["bits"]).view(torch.bfloat16)}
+        bits = torch.from_numpy(batch["bits"]).view(torch.bfloat16)
+        return {"text_out": [text[::-1] for text in batch["text"]], "bits_out": bits}
 """
 
 
