@@ -19,6 +19,7 @@ from slipway_runtime.http.budget import ByteBudget, memory_limit_bytes
 from slipway_runtime.http.connection import Connection
 from slipway_runtime.http.counts import HttpCounts
 from slipway_runtime.http.exchange import Handler
+from slipway_runtime.http.files import make_room
 from slipway_runtime.http.head import Head
 from slipway_runtime.http.line import PendingReply
 from slipway_runtime.http.rules import Rules
@@ -96,6 +97,8 @@ class HttpServer:
     ) -> HttpServer:
         """The inference port as it is configured. Raises `StartupError` for a certificate that cannot be used."""
         tls = Certificate(config.tls) if config.tls else None
+        fitting = make_room(config.limits.max_connections)
+        config = config.model_copy(update={"limits": config.limits.model_copy(update={"max_connections": fitting})})
         return cls(app, Rules.of(config), keys=keys, screen=screen, observe=observe, counts=counts, tls=tls)
 
     # Life.

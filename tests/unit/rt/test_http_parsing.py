@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from slipway_runtime.contract import LimitsConfig, RuntimeConfig
 from slipway_runtime.http.budget import ByteBudget, memory_limit_bytes
 from slipway_runtime.http.chunked import ChunkedBody
+from slipway_runtime.http.files import make_room
 from slipway_runtime.http.head import Head, HeadReader, check_expectation
 from slipway_runtime.http.rules import Rules
 from slipway_runtime.http.wire import choose_request_id, header
@@ -189,6 +192,26 @@ def test_memory_is_the_containers_or_the_machines(tmp_path: Path, files: dict[st
         path.write_text(content + "\n")
     limit = memory_limit_bytes(tmp_path)
     assert limit == expected if expected else limit > 2**27
+
+
+@pytest.fixture
+def few_files() -> Iterator[int]:
+    """The process may open 1000 files, and as many as it could before when it asks."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1000, hard))
+    yield hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_makes_room_for_connections_as_far_as_it_may(few_files: int, caplog: pytest.LogCaptureFixture) -> None:
+    assert make_room(400) == 400
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 1000
+    assert make_room(2000) == 2000
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 2512
+    assert not caplog.records
+    if few_files != resource.RLIM_INFINITY:
+        assert make_room(few_files + 1) == few_files - 512
+        assert "ulimit" in caplog.text
 
 
 def test_health_is_open_with_and_without_the_prefix() -> None:
