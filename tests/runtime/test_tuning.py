@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,7 @@ from slipway_runtime.models.load import load_model, warm_up_model
 from slipway_runtime.models.model import Model
 from slipway_runtime.models.tuning.choice import Variant
 from tests.runtime import archives as make
+from tests.runtime.conftest import StartRuntime
 
 pytestmark = [pytest.mark.runtime, pytest.mark.timeout(300)]
 
@@ -342,3 +344,21 @@ def test_a_variant_that_ended_the_process_twice_is_not_tried_again(tmp_path: Pat
     notes.write_text(json.dumps({"trying": "ONNXRuntime", "interrupted": ["ONNXRuntime"]}))
     tried = load_model(path, Format.AUTO, [], TuningConfig()).properties["variants_tried"]
     assert "ONNXRuntime dropped (it ended the process twice before)" in tried
+
+
+def test_the_models_metadata_tell_what_was_chosen(start_runtime: StartRuntime, tmp_path: Path) -> None:
+    make.save_plain(Wide(), tmp_path / "model.pt", {"slipway.json": json.dumps({"inputs": [ROWS]})})
+    artifact = {"uri": f"file://{tmp_path}/model.pt"}
+    (tmp_path / "tuned.json").write_text(json.dumps({"name": "m", "artifact": artifact}))
+    (tmp_path / "plain.json").write_text(json.dumps({"name": "m", "artifact": artifact, "tuning": {"enabled": False}}))
+    answers = []
+    for config in ("tuned.json", "plain.json"):
+        server = start_runtime("--config", str(tmp_path / config)).wait_until_ready()
+        properties = httpx.get(f"{server.uri}/v2/models/m").json()["properties"]
+        answers.append(httpx.post(f"{server.uri}/predict", json=draw(3, 256).tolist()).json()["outputs"]["output__0"])
+        assert ("variant" in properties) == (config == "tuned.json")
+        if config == "tuned.json":
+            assert properties["variant"] in list(Variant)
+            assert any(line.get("variant") == properties["variant"] for line in server.log)
+        server.kill()
+    np.testing.assert_allclose(*answers, rtol=1e-3, atol=1e-5)
