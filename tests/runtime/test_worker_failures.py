@@ -7,14 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from slipway_runtime.contract import FailureReason
-from slipway_runtime.engines.engine import WorkerCrashedError, WorkerHungError
+from slipway_runtime.engines.engine import Execution, WorkerCrashedError, WorkerHungError
 from slipway_runtime.engines.worker import process, restarts
 from slipway_runtime.engines.worker.restarts import Cause
 from slipway_runtime.engines.worker.worker import State
@@ -158,6 +160,56 @@ def test_a_worker_that_is_killed_while_it_loads_fails_the_start_with_its_signal(
         assert raised.value.reason is FailureReason.WORKER_CRASHED
     finally:
         workers.close()
+
+
+class Feeder:
+    """Keeps an engine busy with numbered batches, also ahead, until each was answered; what was lost is asked again."""
+
+    def __init__(self, workers: Workers, batches: int) -> None:
+        self.engine = workers.engine
+        self.left = deque(range(batches))
+        self.answered: set[int] = set()
+        self.lost = 0
+        self.ahead = 0
+        self.engine.on_available(self.feed)
+
+    def feed(self) -> None:
+        while self.left and (self.engine.available or self.engine.room_ahead):
+            self.ahead += not self.engine.available
+            number = self.left.popleft()
+            inputs = self.engine.allocate({"rounds": ((2, 1), np.dtype(np.int64))})
+            inputs["rounds"][...] = 1 + number % 8
+            self.engine.start(Execution(inputs, partial(self.end, number), expected_seconds=0.003))
+
+    def end(self, number: int, execution: Execution) -> None:
+        assert number not in self.answered, "ended twice"
+        self.feed()
+        if execution.error is not None:
+            assert isinstance(execution.error, WorkerCrashedError)
+            self.lost += 1
+            self.left.append(number)
+        else:
+            assert execution.outputs is not None
+            assert execution.outputs["answer"].tolist() == [[1 + number % 8]] * 2
+            self.answered.add(number)
+        self.engine.release(execution)
+
+
+@pytest.mark.usefixtures("quick_back_off")
+def test_every_batch_ends_once_and_right_whoever_is_killed_meanwhile(archives: Path) -> None:
+    with open_workers(archives / "slow.pt", workers=2) as workers:
+        feeder = Feeder(workers, batches=400)
+
+        def reached(count: int) -> bool:
+            feeder.feed()
+            return len(feeder.answered) >= count
+
+        for kill in range(4):
+            workers.wait_until(partial(reached, 80 * (kill + 1)), "batches go on")
+            os.kill(workers.pids[kill % len(workers.pids)], signal.SIGKILL)
+        workers.wait_until(partial(reached, 400), "all are answered")
+        assert feeder.ahead > 0
+        assert workers.engine.restarts[Cause.CRASH] >= 1
 
 
 BROKEN = {
