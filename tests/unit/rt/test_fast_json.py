@@ -199,6 +199,34 @@ def test_every_kind_of_buffer_is_read_quickly(kind: Callable[[bytes], Buffer], c
     assert found[1]["x"].tolist() == list(range(count))
 
 
+@SOME
+@given(st.lists(v2_bodies({"x": "FP32"}), min_size=2, max_size=8))
+def test_what_is_remembered_of_one_request_changes_no_other(bodies: list[bytes]) -> None:
+    remembering = FastReader(ONE)
+    for body in bodies:
+        again, fresh = remembering.decode(body), FastReader(ONE).decode(body)
+        assert (again is None) == (fresh is None)
+        if again is not None and fresh is not None:
+            agree(again.inputs, fresh.inputs)
+            assert (again.outputs, again.form, again.id) == (fresh.outputs, fresh.form, fresh.id)
+            assert (again.priority, again.timeout_seconds) == (fresh.priority, fresh.timeout_seconds)
+
+
+def test_a_number_is_no_other_number_for_being_equal() -> None:
+    reader = FastReader(ONE)
+    for priority, known in (("1", True), ("1.0", False), ("1", True), ("true", False), ("1e0", False)):
+        body = tensor("[1,2]", "[1,2]")[:-1] + b',"parameters":{"priority":%s}}' % priority.encode()
+        assert (reader.decode(body) is not None) == known
+        check_v2(ONE, body)
+
+
+def test_an_input_is_named_by_a_string() -> None:
+    model = signature({"5": ("FP32", [-1])}, {"y": ("FP32", [-1])})
+    body = b'{"inputs":[{"name":5,"datatype":"FP32","shape":[1],"data":[1]}]}'
+    assert FastReader(model).decode(body) is None
+    check_v2(model, body)
+
+
 def test_many_floats_are_read_quickly_and_within_range() -> None:
     model = signature({"x": ("FP32", [-1])}, {"y": ("FP32", [-1])})
     numbers = np.linspace(-3e38, 3e38, 5000)
