@@ -28,6 +28,11 @@ def p99(outcome: Outcome) -> float:
     return outcome.p99_milliseconds
 
 
+def requests_per_cpu_second(outcome: Outcome) -> float:
+    """Of the server's own CPU time, which others on the machine take nothing from."""
+    return 1e6 / outcome.cpu_microseconds if outcome.cpu_microseconds else 0.0
+
+
 @dataclass(frozen=True)
 class Figure:
     """A median and what it is the median of."""

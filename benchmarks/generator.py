@@ -58,8 +58,12 @@ class Outcome:
     """Other statuses."""
     errors: int
     """Connections that broke, and requests without an answer in time."""
+    sent: int = 0
+    """Warm-up included."""
     example: str = ""
     """The first answer that was wrong or refused."""
+    cpu_microseconds: float = 0.0
+    """Of all the server's processes, per request that was sent; 0 when it was not looked at."""
 
 
 def program() -> Path:
@@ -162,5 +166,6 @@ def outcome_of(report: dict[str, Any]) -> Outcome:
         wrong=report["wrong"],
         refused=report["answers"] - answered_ok,
         errors=sum(report["errors"].values()),
+        sent=report.get("sent", 0),
         example=report.get("example", ""),
     )

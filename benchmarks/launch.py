@@ -117,6 +117,9 @@ class Running:
     def thaw(self) -> None:
         processes.send(self.mark, signal.SIGCONT)
 
+    def cpu_seconds(self) -> float:
+        return processes.cpu_seconds(self.mark)
+
     def footprint(self) -> processes.Footprint:
         return processes.footprint(self.mark)
 

@@ -209,8 +209,10 @@ class Suite:
             requests_per_second=rate,
             seed=len(self.results.samples.get(cell.key, {}).get(name, [])) + 1,
         )
+        before = server.cpu_seconds()
         outcome = generator.run(server.port, route, server.launch.model, load, placement.generator_list)
-        self.results.add(cell, name, replace(outcome, example=outcome.example[:200]))
+        used = 1e6 * (server.cpu_seconds() - before) / max(1, outcome.sent)
+        self.results.add(cell, name, replace(outcome, example=outcome.example[:200], cpu_microseconds=used))
 
     def _open_loop(self, running: dict[str, Running], workload: str, placement: Placement) -> None:
         """Each of the servers at a share of the capacity that it has shown in its closed loops so far."""

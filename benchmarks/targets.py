@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from benchmarks import figures
-from benchmarks.figures import Figure, p50, p95, rate
+from benchmarks.figures import Figure, p50, p95, rate, requests_per_cpu_second
 from benchmarks.results import Cell, Results
 
 SUBJECT: Final = "slipway"
@@ -27,6 +27,8 @@ class Target:
     goal: float
     at_least: bool
     measured: Callable[[Results], Figure | None]
+    by_cpu: Callable[[Results], Figure | None] = lambda results: None
+    """The same ratio of requests per second of CPU time: what it would be on a machine that nobody else uses."""
 
     def verdict(self, results: Results) -> Verdict:
         found = self.measured(results)
@@ -42,6 +44,7 @@ def _faster_than(title: str, other: str, goal: float) -> Target:
         goal,
         True,
         lambda results: figures.ratio(results, _MLP, SUBJECT, other, rate),
+        lambda results: figures.ratio(results, _MLP, SUBJECT, other, requests_per_cpu_second),
     )
 
 

@@ -68,6 +68,16 @@ def test_a_target_is_met_missed_or_not_measured_when_judged(results: Results) ->
     assert target.verdict(results) == "met"
 
 
+def test_cpu_time_tells_what_wall_time_cannot_when_others_use_the_machine(results: Results) -> None:
+    for name, microseconds in (("slipway", 20.0), ("bare", 10.0)):
+        slow = outcome(1)
+        results.samples[MLP.key][name] = [Outcome(*(1, 1, 1, 1, 1, 0, 0, 0), cpu_microseconds=microseconds), slow]
+    (target,) = [
+        target for target in TARGETS if target.what.endswith("64 connections: requests/s over a bare asyncio protocol")
+    ]
+    assert target.by_cpu(results) == Figure(0.5, 0.5, 0.5)
+
+
 def test_less_is_better_when_a_target_is_a_bound(results: Results) -> None:
     results.memory["slipway"] = Memory(own_bytes=90, resident_bytes=100, processes=1, ready_seconds=1)
     results.memory["triton"] = Memory(own_bytes=100, resident_bytes=100, processes=2, ready_seconds=1)
@@ -118,7 +128,7 @@ def test_every_target_has_a_row_when_nothing_was_measured() -> None:
     nothing = Results(date="", machine="", placement="", rounds=1, seconds=1)
     rows = targets_table(nothing).splitlines()[2:]
     assert len(rows) == len(TARGETS)
-    assert all(row.endswith("| - | not measured |") for row in rows)
+    assert all(row.endswith("| - | not measured | - |") for row in rows)
 
 
 def test_columns_are_aligned_when_a_table_is_written() -> None:
