@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,6 +37,10 @@ def load_model(
         raise StartupError(Stage.LOAD, FailureReason.MODEL_LOAD_FAILED, str(error)) from error
     except (ModelMemoryError, MemoryError) as error:
         raise StartupError(Stage.LOAD, FailureReason.OUT_OF_MEMORY, f"The model does not fit: {error}") from error
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = FailureReason.NO_SPACE_LEFT if full else FailureReason.MODEL_LOAD_FAILED
+        raise StartupError(Stage.LOAD, reason, f"The artifact cannot be unpacked: {error.strerror}.") from error
 
 
 def _detect(path: Path, expected: Format) -> Format:

@@ -49,11 +49,9 @@ log = logging.getLogger(__name__)
 
 
 def load_handler(path: Path, samples: Sequence[WarmupSample]) -> HandlerModel:
-    """Runs in the thread that will predict. Raises `ModelLoadError`, `SignatureMissingError` or `ModelMemoryError`."""
-    try:
-        code = open_code(path)
-    except OSError as error:
-        raise ModelLoadError(f"The handler's archive cannot be unpacked: {error.strerror}.") from error
+    """Runs in the thread that will predict. Raises `ModelLoadError`, `SignatureMissingError`, `ModelMemoryError`, and
+    `OSError` where its archive cannot be unpacked."""
+    code = open_code(path)
     caller = Caller()
     try:
         return _start(code, caller, samples)

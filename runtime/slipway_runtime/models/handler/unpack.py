@@ -100,16 +100,16 @@ def _in_folder(folder: Path) -> Code:
 
 def _unpacked(path: Path, kind: str, limits: Limits) -> Code:
     """Beside an archive that is named by its digest, where a second start finds it again; else in a temporary folder,
-    because a file of another name may have changed since."""
-    named_by_digest = _DIGEST.fullmatch(path.name) is not None
+    because a file of another name may have changed since, and a cache may be for reading only."""
+    keeps = _DIGEST.fullmatch(path.name) is not None and os.access(path.parent, os.W_OK)
     place = path.with_name(f"{path.name}.unpacked")
-    if named_by_digest and place.is_dir():
+    if keeps and place.is_dir():
         return _in_folder(place)
-    draft = Path(tempfile.mkdtemp(prefix="slipway-handler-", dir=path.parent if named_by_digest else None))
+    draft = Path(tempfile.mkdtemp(prefix="slipway-handler-", dir=path.parent if keeps else None))
     try:
         with _reading(kind):
             _write_all(path, kind, draft, limits)
-        if not named_by_digest:
+        if not keeps:
             return replace(_in_folder(draft), temporary=draft)
         try:
             draft.rename(place)
