@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -12,6 +13,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from slipway_runtime.children import keep_reaping
 from slipway_runtime.contract import FailureReason, RuntimeConfig, Stage
 from slipway_runtime.dispatch import answers
 from slipway_runtime.engines.engine import Engine
@@ -26,6 +28,7 @@ from slipway_runtime.startup import Started, start_model
 from slipway_runtime.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
+    from slipway_runtime.rpc.server import GrpcServer
     from slipway_runtime.serving.opening import Opened
 
 _CLOSE_SECONDS: Final = 1
@@ -80,6 +83,7 @@ async def run(server: Server) -> None:
     """Returns when drained; raises `StartupError` when it never came to serve."""
     loop = asyncio.get_running_loop()
     stop = StopSignals(loop)
+    keep_reaping(loop)
     config = server.config
     telemetry = Telemetry(config, server.metrics, log_format=current_format(), call_later=loop.call_later)
     gate = Gate(config, server.lifecycle, telemetry)
@@ -89,7 +93,9 @@ async def run(server: Server) -> None:
     )
     serving = asyncio.create_task(http.serve(server.listening))
     opened: Opened | None = None
+    rpc: GrpcServer | None = None
     try:
+        rpc = await _listen_for_grpc(server, telemetry, keys, http)
         started = await _until_stopped(asyncio.create_task(_load(server)), stop)
         if started is None:
             return
@@ -100,17 +106,48 @@ async def run(server: Server) -> None:
         http.routes = opened.routes
         gate.open(opened.app)
         _tell_ready(server, started)
+        if rpc is not None:
+            await _open_grpc(rpc, opened)
         await stop.wait(Haste.DRAIN)
-        await _drain(server, http, serving, stop)
+        await _drain(server, http, rpc, serving, stop)
     finally:
         if opened is not None:
             opened.dispatcher.abandon(answers.draining)
         http.cut()
+        if rpc is not None:
+            await rpc.stop(0)
         # Bounded, because an open connection can keep the listener from closing.
         await asyncio.wait({serving}, timeout=_CLOSE_SECONDS)
         if opened is not None:
             await opened.engine.close()
         telemetry.close()
+
+
+async def _listen_for_grpc(
+    server: Server, telemetry: Telemetry, keys: ApiKeys | None, http: HttpServer
+) -> GrpcServer | None:
+    config = server.config
+    if config.grpc_port is None:
+        return None
+    # Imported only here: not every runtime speaks gRPC.
+    from slipway_runtime.rpc.opening import listen
+
+    host = server.listening.getsockname()[0]
+    return await listen(
+        config,
+        host,
+        config.grpc_port,
+        lifecycle=server.lifecycle,
+        telemetry=telemetry,
+        keys=keys,
+        budget=http.budget,
+    )
+
+
+async def _open_grpc(rpc: GrpcServer, opened: Opened) -> None:
+    from slipway_runtime.rpc.opening import backend_of
+
+    await rpc.open(backend_of(opened.served, opened.dispatcher))
 
 
 async def _load(server: Server) -> Started:
@@ -136,6 +173,9 @@ async def _until_stopped(loading: asyncio.Task[Started], stop: StopSignals) -> S
 
 
 def _tell_ready(server: Server, started: Started) -> None:
+    # What was made so far stays: looking through all of it for garbage would hold the loop for a tenth of a second.
+    gc.collect()
+    gc.freeze()
     server.lifecycle.become_ready()
     _watch(started.engine, server.lifecycle)
     host, port = server.listening.getsockname()[:2]
@@ -157,14 +197,26 @@ def _watch(engine: Engine, lifecycle: Lifecycle) -> None:
     asyncio.get_running_loop().call_later(_WATCH_SECONDS, _watch, engine, lifecycle)
 
 
-async def _drain(server: Server, http: HttpServer, serving: asyncio.Task[None], stop: StopSignals) -> None:
+async def _drain(
+    server: Server, http: HttpServer, rpc: GrpcServer | None, serving: asyncio.Task[None], stop: StopSignals
+) -> None:
     server.lifecycle.drain()
     http.drain()
+    if rpc is not None:
+        await rpc.drain()
     log.info("Draining: accepting for %d s more", server.config.drain_delay_seconds)
     with suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(Haste.FINISH), server.config.drain_delay_seconds)
     http.finish()
+    finished = asyncio.create_task(_finish(serving, rpc, server.config.request_timeout_seconds))
     cut = asyncio.ensure_future(stop.wait(Haste.CUT))
-    await asyncio.wait({serving, cut}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({finished, cut}, return_when=asyncio.FIRST_COMPLETED)
     cut.cancel()
     log.info("Drained")
+
+
+async def _finish(serving: asyncio.Task[None], rpc: GrpcServer | None, longest_seconds: float) -> None:
+    if rpc is not None:
+        # No request takes longer, so nothing is cancelled that could still be answered.
+        await rpc.stop(longest_seconds + _CLOSE_SECONDS)
+    await asyncio.wait({serving})
