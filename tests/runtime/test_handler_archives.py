@@ -178,4 +178,7 @@ def test_an_archive_is_refused_by_what_comes_out_and_not_by_what_it_says(tmp_pat
     path = make_zip(tmp_path / "handler.zip", {"handler.py": b"#" * 5000})
     with pytest.raises(ModelLoadError, match="unpacks to more than it may"):
         open_code(path, Limits(size_bytes=4999))
-    assert open_code(path, Limits(size_bytes=5000)).file.stat().st_size == 5000
+    code = open_code(path, Limits(size_bytes=5000))
+    assert code.file.stat().st_size == 5000
+    code.remove()
+    assert not code.folder.exists()
