@@ -153,6 +153,7 @@ class _Call:
         self._desk.dispatch.submit(self._ticket)
 
     def _finish(self, ticket: Ticket) -> None:
+        self._ticket = None
         record = self._record
         record.rows = ticket.rows
         record.batch_rows = ticket.batch_rows
@@ -204,7 +205,7 @@ class _Call:
         if trace is not None:
             own.append((b"traceresponse", trace))
         self._reply.send(200, content_type, parts, [*headers, *own] if headers else own)
-        self._desk.telemetry.finish(record)
+        self._end()
 
     def _fail(self, error: BaseException) -> None:
         record = self._record
@@ -221,7 +222,7 @@ class _Call:
                 extra={"request_id": record.request_id, "reason": error.code, "path": record.path},
             )
         send_error(self._reply, error, request_id=record.request_id, model=self._desk.model)
-        self._desk.telemetry.finish(record)
+        self._end()
 
     def _leave(self) -> None:
         """The client is gone."""
@@ -231,7 +232,12 @@ class _Call:
         record.status, record.code = _CLIENT_CLOSED, "client_closed"
         if self._ticket is not None:
             self._desk.dispatch.cancel(self._ticket)
-        self._desk.telemetry.finish(record)
+        self._end()
+
+    def _end(self) -> None:
+        # The reply would hold on to this, and this to the reply, until the garbage collector finds them.
+        self._reply.on_disconnect = None
+        self._desk.telemetry.finish(self._record)
 
 
 def _no_answer() -> ApiError:
