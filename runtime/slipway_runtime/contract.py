@@ -193,7 +193,7 @@ class LimitsConfig(Wire):
     """Unset: as `maxRequestBytes`."""
     max_header_bytes: Annotated[int, Field(ge=256)] = 32 * 1024
     max_header_count: Annotated[int, Field(ge=8)] = 128
-    max_json_depth: Annotated[int, Field(ge=2, le=512)] = 64
+    max_json_depth: Annotated[int, Field(ge=4, le=512)] = 64
     header_timeout_seconds: Annotated[int, Field(ge=1)] = 10
     """From a request's first byte to the end of its headers."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import httpx
@@ -85,6 +86,17 @@ def test_shows_a_page_that_finds_its_document_behind_the_prefix(client: httpx.Cl
     assert page.headers["location"] == "/models/linear/docs"
     assert client.get("/models/linear").json() == {"status": "alive"}
     assert client.get("/models/linear/openapi.json").json()["servers"] == [{"url": "/models/linear"}]
+
+
+def test_brings_the_files_of_its_page_along(client: httpx.Client) -> None:
+    page = client.get("/models/linear/docs").text
+    linked = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(linked) == 3
+    for path in linked:
+        assert path.startswith("/models/linear/docs/"), "nothing comes from another host"
+        response = client.get(path)
+        assert response.status_code == 200
+        assert response.content
 
 
 @pytest.mark.feature("uploads")

@@ -6,15 +6,12 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
 from fastapi import FastAPI, Request, Response
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 
 from slipway_runtime.protocol.errors import ApiError
 from slipway_runtime.serving.about import READ, Served, add_about, check_model
-from slipway_runtime.serving.exchange import error_response, exchange_of, json_response
-from slipway_runtime.serving.openapi import build_openapi
-from slipway_runtime.version import runtime_version
+from slipway_runtime.serving.exchange import error_response, exchange_of
+from slipway_runtime.serving.swagger import add_swagger
 
 Predict = Callable[[Request], Awaitable[Response | None]]
 
@@ -41,7 +38,7 @@ def build_application(served: Served, predict: Predict | None = None) -> FastAPI
     _add_error_handlers(app, served.name)
     _add_predictions(app, served.name, predict)
     add_about(app, served)
-    _add_docs(app, served)
+    add_swagger(app, served)
     return app
 
 
@@ -75,27 +72,6 @@ def _add_predictions(app: FastAPI, name: str, predict: Predict | None) -> None:
         app.add_route(path, refuse_verb, methods=["POST"])
     for path in _STREAMS:
         app.add_route(path, refuse_stream, methods=["POST"])
-
-
-def _add_docs(app: FastAPI, served: Served) -> None:
-    document = build_openapi(served.name, served.loaded.signature, runtime_version())
-
-    async def show_openapi(request: Request) -> Response:
-        root_path = request.scope.get("root_path", "")
-        return json_response({**document, "servers": [{"url": root_path or "/"}]})
-
-    async def show_docs(request: Request) -> Response:
-        root_path = request.scope.get("root_path", "")
-        return get_swagger_ui_html(openapi_url=f"{root_path}/openapi.json", title=f"{served.name} - Slipway")
-
-    async def show_root(request: Request) -> Response:
-        if "text/html" not in request.headers.get("accept", ""):
-            return json_response({"status": "alive"})  # what version 1 calls liveness
-        return RedirectResponse(f"{request.scope.get('root_path', '')}/docs", status_code=307)
-
-    app.add_route("/openapi.json", show_openapi, methods=READ)
-    app.add_route("/docs", show_docs, methods=READ)
-    app.add_route("/", show_root, methods=READ)
 
 
 def _add_error_handlers(app: FastAPI, name: str) -> None:
