@@ -65,7 +65,7 @@ def test_each_image_holds_its_own_extra_and_not_the_others() -> None:
     operator, runtime = _names("operator/requirements.txt"), _names("runtime/requirements.txt")
     assert {"kopf", "kubernetes", "pydantic"} <= operator
     assert not {"torch", "numpy", "fastapi"} & operator
-    assert {"fastapi", "uvicorn", "obstore", "pydantic"} <= runtime
+    assert {"fastapi", "httptools", "obstore", "pydantic"} <= runtime
     assert not {name for name in runtime if name.startswith(("torch", "nvidia", "cuda", "triton", "numpy"))}
     assert not {"kopf", "kubernetes"} & runtime
 
