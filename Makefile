@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 export SLIPWAY_CACHE ?= $(HOME)/.cache/slipway
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test unit bench check format generate verify build lock clean
+.PHONY: help install demo test unit soak bench check format generate verify build lock clean
 
 help: ## Show what each verb does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ test: install ## Run every tier of tests that can run on this machine
 
 unit: install ## Run the quick tests (under a minute, no cluster)
 	@$(PYTHON) -m pytest tests/unit
+
+soak: install ## Ten minutes of mixed load while workers die and clients misbehave (ARGS="--seconds 60 --seed 7")
+	@$(PYTHON) -m tests.soak $(ARGS)
 
 bench: install ## Measure the runtime beside other servers and write docs/benchmarks.md (about 20 minutes; ARGS="--help")
 	@$(PYTHON) -m benchmarks run $(ARGS)

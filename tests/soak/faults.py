@@ -1,0 +1,63 @@
+"""Kills and stops workers while they serve."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections import Counter
+from contextlib import suppress
+
+from tests.soak.system import Gateway
+
+
+class Faults:
+    """One fault every few seconds, and only while a worker serves: killed ones take seconds to load the model."""
+
+    def __init__(self, gateway: Gateway, chance: random.Random) -> None:
+        self._gateway = gateway
+        self._chance = chance
+        self._stopped: set[int] = set()
+        self.counts: Counter[str] = Counter()
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(self._chance.uniform(0.5, 3))
+            if await self._gateway.workers_up() < (1 if self._chance.random() < 0.1 else 2):
+                continue
+            victims = self._gateway.workers
+            if not victims:
+                continue
+            match self._chance.randrange(8):
+                case 0:
+                    self._send("all killed", victims, signal.SIGKILL)
+                case 1 | 2 | 3:
+                    self._send("killed", [self._chance.choice(victims)], signal.SIGKILL)
+                case 4 | 5:
+                    self._send("stopped", [self._chance.choice(victims)], signal.SIGSTOP)
+                case _:
+                    victim = self._chance.choice(victims)
+                    self._send("paused", [victim], signal.SIGSTOP)
+                    await asyncio.sleep(self._chance.uniform(0.1, 1.0))
+                    self._wake(victim)
+
+    def _send(self, fault: str, victims: list[int], number: signal.Signals) -> None:
+        for victim in victims:
+            with suppress(ProcessLookupError):
+                os.kill(victim, number)
+                if number is signal.SIGSTOP:
+                    self._stopped.add(victim)
+        self.counts[fault] += 1
+
+    def _wake(self, victim: int) -> None:
+        self._stopped.discard(victim)
+        if victim not in self._gateway.workers:
+            return
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGCONT)
+
+    def end(self) -> None:
+        """A worker that is stopped while nobody asks would stay so: nothing times out."""
+        for victim in list(self._stopped):
+            self._wake(victim)
