@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +14,7 @@ from slipway_runtime.contract import Datatype, Format, TensorSpec
 from slipway_runtime.dispatch.counts import DispatchCounts
 from slipway_runtime.dispatch.dispatcher import Dispatcher
 from slipway_runtime.dispatch.ticket import Ticket
-from slipway_runtime.engines.engine import Execution, Layout, LoadedModel
+from slipway_runtime.engines.engine import Execution, Layout, LoadedModel, WorkerCrashedError
 from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.model import PredictionError, RowsFailedError
 from slipway_runtime.models.signature import Signature
@@ -25,6 +25,8 @@ SIGNATURE = Signature(
     (TensorSpec(name="y", datatype=Datatype.INT64, shape=[-1, -1]),),
 )
 FACTS = LoadedModel(Format.TORCH_SCRIPT, "cpu", SIGNATURE, POINTS, bucket=((2,),), row_elements=2.0, max_batch_size=16)
+
+CRASHED = WorkerCrashedError("signal 9")
 
 Model = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
@@ -165,3 +167,19 @@ async def until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110 - what is waited for tells nobody
             await asyncio.sleep(0.005)
+
+
+def play(scenario: Callable[[], Awaitable[None]]) -> None:
+    async def run() -> None:
+        await scenario()
+
+    asyncio.run(run())
+
+
+def poisoned(*bad: int, error: type[PredictionError] = PredictionError) -> Callable[..., Mapping[str, Array]]:
+    def model(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        if np.isin(inputs["x"], bad).any():
+            raise error("index out of range")
+        return doubled(inputs)
+
+    return model
