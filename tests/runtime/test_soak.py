@@ -16,7 +16,7 @@ _SECONDS: Final = 20.0
 _SEED: Final = 4
 
 
-@pytest.mark.feature("rows-never-mix", "worker-restart", "worker-requests", "disconnects")
+@pytest.mark.feature("rows-never-mix", "worker-restart", "worker-requests")
 def test_nothing_is_wrong_hangs_or_leaks_among_hostile_clients_and_dying_workers(tmp_path: Path) -> None:
     from tests.soak.model import save_affine
 

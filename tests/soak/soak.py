@@ -134,6 +134,9 @@ async def _load(server: RuntimeServer, report: Report) -> None:
             faults.end()
         report.faults = dict(faults.counts)
         await _recover(gateway, load, tally)
+        for cause in ("crash", "hang", "protocol", "start"):
+            restarts = await gateway.metric("slipway_runtime_worker_restarts_total", f'cause="{cause}"')
+            report.facts[f"workers started again after {cause}"] = f"{restarts:g}"
         await http.close()
         await _rest(gateway, tally)
         if not await becomes(lambda: gateway.descriptors <= descriptors, _SETTLE_SECONDS):
