@@ -22,4 +22,4 @@ def test_nothing_is_wrong_hangs_or_leaks_among_hostile_clients_and_dying_workers
 
     report = asyncio.run(soak(save_affine(tmp_path / "affine.pt"), tmp_path, _SECONDS, _SEED))
     assert report.passed, report.text()
-    assert report.faults, "no worker was disturbed"
+    assert report.faults.get("killed"), "no worker was killed, so nothing is shown"

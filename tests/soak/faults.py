@@ -8,8 +8,12 @@ import random
 import signal
 from collections import Counter
 from contextlib import suppress
+from typing import Final
 
 from tests.soak.system import Gateway
+
+_FIRST: Final = ("killed", "stopped")
+_WEIGHTS: Final = {"all killed": 1, "killed": 3, "stopped": 2, "paused": 2}
 
 
 class Faults:
@@ -26,21 +30,29 @@ class Faults:
             await asyncio.sleep(self._chance.uniform(0.5, 3))
             if await self._gateway.workers_up() < (1 if self._chance.random() < 0.1 else 2):
                 continue
-            victims = self._gateway.workers
+            workers = self._gateway.workers
+            victims = [pid for pid in workers if pid not in self._stopped]  # a stopped one is left to be found out
             if not victims:
                 continue
-            match self._chance.randrange(8):
-                case 0:
-                    self._send("all killed", victims, signal.SIGKILL)
-                case 1 | 2 | 3:
+            match self._next_fault():
+                case "all killed":
+                    self._send("all killed", workers, signal.SIGKILL)
+                case "killed":
                     self._send("killed", [self._chance.choice(victims)], signal.SIGKILL)
-                case 4 | 5:
+                case "stopped":
                     self._send("stopped", [self._chance.choice(victims)], signal.SIGSTOP)
                 case _:
                     victim = self._chance.choice(victims)
                     self._send("paused", [victim], signal.SIGSTOP)
                     await asyncio.sleep(self._chance.uniform(0.1, 1.0))
                     self._wake(victim)
+
+    def _next_fault(self) -> str:
+        """A kill and a stop first, so that a short run has both."""
+        begun = sum(self.counts.values())
+        if begun < len(_FIRST):
+            return _FIRST[begun]
+        return self._chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
 
     def _send(self, fault: str, victims: list[int], number: signal.Signals) -> None:
         for victim in victims:
