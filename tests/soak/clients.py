@@ -22,6 +22,9 @@ REQUEST_TIMEOUT_SECONDS: Final = 5
 _WIDE: Final = 32_768
 """Values of one row whose binary answer takes 128 KiB."""
 
+_BLANKS: Final = b" " * (MAX_REQUEST_BYTES * 20)
+_BOMBS: Final = {"gzip": gzip.compress(_BLANKS), "deflate": zlib.compress(_BLANKS)}
+
 
 class WrongAnswerError(AssertionError):
     """An answer with values that are not the question's, or an error without what every error has."""
@@ -170,9 +173,8 @@ class Clients:
 
     async def oversized_unpacked(self) -> str:
         question = self.question()
-        pack = self._chance.choice((gzip.compress, zlib.compress))
-        name = "gzip" if pack is gzip.compress else "deflate"
-        body = pack(b" " * (MAX_REQUEST_BYTES * 20))
+        name = self._chance.choice(list(_BOMBS))
+        body = _BOMBS[name]
         headers = {"Content-Encoding": name, "Content-Length": str(len(body))}
         return await self._refused(question, head(INFER, question.request_id, headers) + body)
 

@@ -74,8 +74,7 @@ class Load:
         while (now := time.monotonic()) < begun + seconds:
             above = int((now - begun) / _TURN_SECONDS) % 2 == 1
             due = max(due, now - 1.0) + self._chance.expovariate(capacity * (_ABOVE if above else _BELOW))
-            if due > now:
-                await asyncio.sleep(due - now)
+            await asyncio.sleep(max(0.0, due - now))
             while len(self._running) >= _MOST_AT_ONCE:
                 await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
             (name,) = self._chance.choices(self._names, self._weights)
