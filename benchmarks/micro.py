@@ -49,7 +49,7 @@ class InstantEngine:
 
     slots = available = 1
     room_ahead = 0
-    alive = True
+    alive = immediate = True
     failure = None
 
     def on_available(self, callback: Callable[[], None]) -> None:

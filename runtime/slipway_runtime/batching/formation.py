@@ -33,6 +33,18 @@ class Formation:
     wait_until: float | None = None
 
 
+def may_wait(policy: BatchingPolicy) -> bool:
+    """Whether a batch in mode Auto is ever held back on purpose."""
+    if policy.max_queue_delay_seconds is not None:
+        return True
+    return policy.objective is Objective.EFFICIENCY and policy.target is not None
+
+
+def is_busy(lane: Lane) -> bool:
+    """Whether throughput counts more than one early row."""
+    return lane.arrivals.rows_per_second > _BUSY * lane.capacity.rows_per_second
+
+
 def drop_hopeless(lane: Lane, now: float) -> list[Entry]:
     """Takes the entries out of the backlog that could not be answered in time even alone."""
     dropped = []
@@ -81,7 +93,7 @@ def _form_auto(lane: Lane, head: Entry, policy: BatchingPolicy, now: float) -> F
         if lane.shedding:
             slack = lane.due(_most_urgent(lane, size)) - now
             size = max(1, profile.largest_within(slack, size))
-        if size < backlog.rows or lane.arrivals.rows_per_second > _BUSY * capacity.rows_per_second:
+        if size < backlog.rows or is_busy(lane):
             size = profile.best_size(size)
     if size == backlog.rows and size < capacity.batch_limit:
         until = _wait_until(lane, head, size, policy, now)
@@ -91,12 +103,12 @@ def _form_auto(lane: Lane, head: Entry, policy: BatchingPolicy, now: float) -> F
 
 
 def _wait_until(lane: Lane, head: Entry, rows: int, policy: BatchingPolicy, now: float) -> float | None:
+    if not may_wait(policy):
+        return None
     delay = policy.max_queue_delay_seconds
     ends = []
     if delay is not None:
         ends.append(head.arrived_at + delay)
-    elif policy.objective is not Objective.EFFICIENCY or policy.target is None:
-        return None
     if policy.target is not None:
         target_at = min(entry.target_at for entry in lane.backlog)
         ends.append(target_at - lane.profile.planned_seconds(rows + 1) - _GUARD_SECONDS)

@@ -13,12 +13,13 @@ from slipway_runtime.batching.admission import Outlook, finish_seconds, refuse
 from slipway_runtime.batching.backlog import Backlog, Entry
 from slipway_runtime.batching.capacity import Capacity
 from slipway_runtime.batching.feedback import LateFeedback
-from slipway_runtime.batching.formation import drop_hopeless, drop_late, form
+from slipway_runtime.batching.formation import drop_hopeless, drop_late, form, is_busy, may_wait
 from slipway_runtime.batching.lane import Lane
 from slipway_runtime.batching.policy import BatchingPolicy
 from slipway_runtime.batching.profile import ExecutionProfile
 from slipway_runtime.batching.rate import ArrivalRate
 from slipway_runtime.batching.work import Batch, Decision, Reason, Refusal, Request
+from slipway_runtime.contract import BatchingMode
 
 MAX_LANES: Final = 64
 """Profiles of this many shapes are kept; the one that was used least recently makes room."""
@@ -55,6 +56,7 @@ class Scheduler:
         self._residuals: list[float] = []
         self._residuals_at = _NEVER
         self._priority_seconds = PRIORITY_SHARE * policy.planning_seconds
+        self._eager = policy.mode is BatchingMode.AUTO and not may_wait(policy)
 
     @property
     def queued_requests(self) -> int:
@@ -119,6 +121,32 @@ class Scheduler:
                 wakes.append(formation.wait_until)
         return Decision(None, tuple(dropped), min(wakes, default=None))
 
+    def at_once(self, bucket: Hashable, rows: int, requests: int, due_at: float, now: float) -> Batch | None:
+        """The batch of all that arrived together, if `decide` would run just that; None where it has to be asked.
+
+        For an executor that ends the batch before anything else can happen: the batch has no slices and never counts
+        as running. `due_at` is when the first answer is due. To be ended by `complete_at_once`.
+        """
+        lane = self._lanes.get(bucket)
+        if lane is None or not self._eager or self._entries or self._running:
+            return None
+        profile, capacity = lane.profile, lane.capacity
+        if rows > capacity.batch_limit:
+            return None
+        if lane.shedding and requests > 1 and now + profile.planned_seconds(rows) > due_at:
+            return None
+        if profile.best_size(rows) != rows and is_busy(lane):
+            return None
+        lane.arrivals.observe(now, rows)
+        self._batches += 1
+        padded = max(rows, profile.padded_size(rows))
+        return Batch(self._batches, bucket, (), rows, padded, now, profile.median_seconds(rows))
+
+    def complete_at_once(self, batch: Batch, answers: int, late: int, now: float) -> None:
+        """Learns from a batch of `at_once` with so many answers, of which `late` missed the target."""
+        lane = self._lanes[batch.bucket]
+        self._learn(lane, batch, answers, late, now)
+
     def expire(self, now: float) -> list[Refusal]:
         """Drops what cannot be answered in time any more. To be called by a timer as well, at `next_expiry`."""
         dropped: list[Refusal] = []
@@ -158,9 +186,13 @@ class Scheduler:
         lane = self._lanes.get(batch.bucket)
         if lane is None or not learn:
             return
+        ended = [part.target_at for part in batch.slices if part.stop == part.request.rows]
+        self._learn(lane, batch, len(ended), sum([now > target_at for target_at in ended]), now)
+
+    def _learn(self, lane: Lane, batch: Batch, answers: int, late: int, now: float) -> None:
         changed = lane.profile.observe(batch.rows, now - batch.started_at)
         if lane.shedding:
-            changed |= self._compare_with_target(lane, batch, now)
+            changed |= self._compare_with_target(lane, answers, late)
         if changed:
             lane.capacity.refresh(lane.arrivals.rows_per_second)
         else:
@@ -203,10 +235,8 @@ class Scheduler:
     def _first_entry(self) -> Entry:
         return next(iter(self._entries.values()))[0]
 
-    def _compare_with_target(self, lane: Lane, batch: Batch, now: float) -> bool:
-        ended = [part.target_at for part in batch.slices if part.stop == part.request.rows]
-        late = sum([now > target_at for target_at in ended])
-        self._feedback.observe(len(ended), late, lane.profile.tail_factor)
+    def _compare_with_target(self, lane: Lane, answers: int, late: int) -> bool:
+        self._feedback.observe(answers, late, lane.profile.tail_factor)
         if abs(self._feedback.margin - lane.profile.margin) < MARGIN_STEP:
             return False
         lane.profile.set_margin(self._feedback.margin)

@@ -27,14 +27,26 @@ def assemble(parts: Sequence[Slice], rows: int, allocate: Callable[[Layout], Arr
 
     A request that is the whole batch lends its own arrays; otherwise each row is copied once.
     """
-    first = ticket_of(parts[0])
-    if len(parts) == 1 and rows == first.rows:
+    part, first = parts[0], ticket_of(parts[0])
+    # Padding may make a part of a request as large as the whole: then it is still only a part.
+    if len(parts) == 1 and part.stop - part.start == rows == first.rows:
         return first.inputs
-    given = {name: [_rows_of(part, name) for part in parts] for name in first.inputs}
+    return _fill({name: [_rows_of(part, name) for part in parts] for name in first.inputs}, rows, allocate)
+
+
+def stack(tickets: Sequence[Ticket], rows: int, allocate: Callable[[Layout], Arrays]) -> Arrays:
+    """The same for whole requests."""
+    first = tickets[0]
+    if len(tickets) == 1 and rows == first.rows:
+        return first.inputs
+    return _fill({name: [ticket.inputs[name] for ticket in tickets] for name in first.inputs}, rows, allocate)
+
+
+def _fill(given: Mapping[str, Sequence[Array]], rows: int, allocate: Callable[[Layout], Arrays]) -> Arrays:
     inputs = allocate({name: ((rows, *arrays[0].shape[1:]), arrays[0].dtype) for name, arrays in given.items()})
-    filled = sum(part.stop - part.start for part in parts)
     for name, arrays in given.items():
         target = inputs[name]
+        filled = sum([len(array) for array in arrays])
         np.concatenate(arrays, out=target[:filled])
         if filled < rows:
             # Values that the model takes for sure: what lies in unused memory may be an index out of range.

@@ -17,6 +17,7 @@ from slipway_runtime.batching.work import Batch, Reason, Refusal, Request
 from slipway_runtime.dispatch import answers
 from slipway_runtime.dispatch.buckets import Buckets, shares_batches
 from slipway_runtime.dispatch.counts import Close, DispatchCounts
+from slipway_runtime.dispatch.express import Express
 from slipway_runtime.dispatch.runner import Runner
 from slipway_runtime.dispatch.ticket import Ticket
 from slipway_runtime.engines.engine import Engine, LoadedModel
@@ -49,6 +50,7 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._buckets = Buckets(facts)
         self._runner = Runner(engine, facts, scheduler, counts, answer=self._answer, freed=self._turn, clock=clock)
+        self._express = Express(engine, facts, scheduler, counts, self._answer, clock)
         self._timeout_seconds = scheduler.policy.timeout_seconds
         self._arrived: list[Ticket] = []
         self._unanswered = 0
@@ -94,24 +96,40 @@ class Dispatcher:
         self._turn_due = False
         try:
             now = self._clock()
-            arrived, self._arrived = self._arrived, []
+            arrived = self._take_arrived(now)
+            if arrived and self._engine.immediate and not self._busy and self._express.run(arrived, now):
+                return
             for ticket in arrived:
-                if not ticket.ended_at:
-                    self._offer(ticket, now)
+                self._offer(ticket, now)
             self._advance(now)
         finally:
             self._turning = False
 
+    @property
+    def _busy(self) -> bool:
+        """Whether anything waits or runs."""
+        return self._runner.has_begun or self.scheduler.queued_requests > 0
+
+    def _take_arrived(self, now: float) -> list[Ticket]:
+        """Those that somebody still waits for, with what is to be known of each."""
+        arrived, self._arrived = self._arrived, []
+        taken = []
+        for ticket in arrived:
+            if ticket.ended_at:
+                continue
+            self._buckets.assign(ticket)
+            seconds = self._timeout_seconds
+            if ticket.timeout_seconds is not None and ticket.timeout_seconds < seconds:
+                seconds = ticket.timeout_seconds
+            ticket.deadline_at = ticket.offered_at + seconds
+            if ticket.deadline_at <= now:
+                self._counts.shed[Reason.DEADLINE_IN_QUEUE] += 1
+                self._answer(ticket, answers.deadline(seconds, running=False))
+            else:
+                taken.append(ticket)
+        return taken
+
     def _offer(self, ticket: Ticket, now: float) -> None:
-        self._buckets.assign(ticket)
-        seconds = self._timeout_seconds
-        if ticket.timeout_seconds is not None and ticket.timeout_seconds < seconds:
-            seconds = ticket.timeout_seconds
-        ticket.deadline_at = ticket.offered_at + seconds
-        if ticket.deadline_at <= now:
-            self._counts.shed[Reason.DEADLINE_IN_QUEUE] += 1
-            self._answer(ticket, answers.deadline(seconds, running=False))
-            return
         request = Request(
             ticket,
             ticket.rows,

@@ -98,6 +98,10 @@ class Engine(Protocol):
     def failure(self) -> str | None:
         """Why it is not alive, in words."""
 
+    @property
+    def immediate(self) -> bool:
+        """Whether `start` would end the batch before it returns, with nothing else to run or to wait for."""
+
     def on_available(self, callback: Callable[[], None]) -> None:
         """`callback` is called in the loop's thread whenever a slot came back by other means than `done`, and when
         there is room ahead."""

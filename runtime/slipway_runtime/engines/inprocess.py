@@ -58,6 +58,10 @@ class InProcessEngine:
         return self._inline
 
     @property
+    def immediate(self) -> bool:
+        return self._inline and self.available > 0
+
+    @property
     def available(self) -> int:
         return 0 if self._running is not None or self._hung or self._closed else 1
 

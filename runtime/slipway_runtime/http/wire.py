@@ -37,6 +37,7 @@ def header(name: bytes, value: bytes) -> bytes:
 
 def choose_request_id(given: str | None) -> str:
     """The client's own when it is printable and short, because it is echoed in a header and logged."""
+    given = given and given.strip()  # a parser leaves some of the space around a value, and no client reads it back
     if given and len(given) <= _REQUEST_ID_LIMIT and given.isascii() and given.isprintable():
         return given
     return new_request_id()

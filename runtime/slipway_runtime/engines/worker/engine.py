@@ -82,6 +82,10 @@ class WorkerEngine:
         return sum(worker.free for worker in self.workers)
 
     @property
+    def immediate(self) -> bool:
+        return False
+
+    @property
     def room_ahead(self) -> int:
         return sum(worker.room_ahead for worker in self.workers)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -196,3 +197,47 @@ def test_predictions_never_fall_with_the_batch_size(policy: BatchingPolicy, even
             assert curve[0] > 0
         planned = lane.profile.planned_seconds
         assert all(planned(n) >= lane.profile.median_seconds(n) for n in range(1, policy.max_batch_size + 1))
+
+
+def in_the_usual_way(
+    scheduler: Scheduler, requests: list[Request], now: float, seconds: float
+) -> tuple[list[int], int]:
+    """Rows of the batches that run one after another, and how many requests were refused."""
+    refused = sum(scheduler.offer(request, now) is not None for request in requests)
+    sizes = []
+    while (decision := scheduler.decide(now)).batch is not None:
+        refused += len(decision.dropped)
+        sizes.append(decision.batch.rows)
+        now += seconds
+        scheduler.complete(decision.batch, now)
+    return sizes, refused + len(decision.dropped)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    policies(modes=(BatchingMode.AUTO,)),
+    st.lists(st.tuples(st.sampled_from([0.001, 0.02, 3.0]), st.lists(st.integers(1, 4), min_size=1, max_size=8))),
+    st.floats(0.2, 3.0),
+)
+def test_what_is_said_to_run_at_once_is_what_would_have_been_decided(
+    policy: BatchingPolicy, bursts: list[tuple[float, list[int]]], speed: float
+) -> None:
+    policy = replace(policy, max_queue_length=None)
+    quick, usual = make_scheduler(policy), make_scheduler(policy)
+    target_seconds = policy.target.seconds if policy.target else policy.timeout_seconds
+    now = 0.0
+    for number, (pause, rows) in enumerate(bursts):
+        now += 1 + pause
+        requests = [Request((number, place), count, "a") for place, count in enumerate(rows)]
+        due_at = now + min(target_seconds, policy.timeout_seconds)
+        batch = quick.at_once("a", sum(rows), len(rows), due_at, now)
+        seconds = speed * (FIXED_SECONDS + ROW_SECONDS * sum(rows))
+        expected = in_the_usual_way(usual, requests, now, seconds)
+        if batch is None:
+            assert in_the_usual_way(quick, requests, now, seconds) == expected
+        else:
+            assert expected == ([batch.rows], 0)
+            late = len(rows) if now + seconds > due_at else 0
+            quick.complete_at_once(batch, len(rows), late, now + seconds)
+        assert quick.reference.profile.curve() == usual.reference.profile.curve()
+        assert quick.reference.capacity.batch_limit == usual.reference.capacity.batch_limit

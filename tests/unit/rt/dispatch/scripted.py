@@ -42,6 +42,8 @@ class ScriptedEngine:
     slots: int = 1
     model: Model = doubled
     alive: bool = True
+    immediate: bool = False
+    """Batches end before `start` returns."""
     down: int = 0
     """Slots that are restarting."""
     ahead: int = 0
@@ -73,6 +75,8 @@ class ScriptedEngine:
         assert self.available > 0 or self.room_ahead > 0
         self.running.append(execution)
         self.sizes.append(execution.inputs["x"].shape[0])
+        if self.immediate:
+            self.end(len(self.running) - 1)
 
     def release(self, execution: Execution) -> None:
         self.released += 1

@@ -45,6 +45,20 @@ def test_what_arrives_in_one_turn_shares_a_batch_and_everyone_gets_its_own_rows(
     play(scenario)
 
 
+def test_what_arrives_together_is_answered_in_the_same_turn_by_an_engine_that_can() -> None:
+    async def scenario() -> None:
+        client = make_client(ScriptedEngine(immediate=True))
+        tickets = [client.submit(1), client.submit(2, 3), client.submit(4)]
+        await asyncio.sleep(0)
+        assert client.engine.sizes == [4]
+        assert all(client.is_right(ticket) for ticket in tickets)
+        assert client.engine.released == 1
+        assert client.counts.answered_rows == 4
+        assert client.counts.batches[4][0] == 1
+
+    play(scenario)
+
+
 def test_a_lone_request_is_neither_waited_with_nor_copied() -> None:
     async def scenario() -> None:
         client = make_client()
@@ -101,6 +115,19 @@ def test_batches_are_padded_to_allowed_sizes_with_rows_that_the_model_takes() ->
         client.engine.end()
         assert seen[0][:, 0].tolist() == [1, 2, 1, 1]
         assert all(client.is_right(ticket) for ticket in tickets)
+
+    play(scenario)
+
+
+def test_a_part_that_is_padded_to_the_size_of_its_request_is_still_a_part() -> None:
+    async def scenario() -> None:
+        client = make_client(policy=BatchingPolicy(max_batch_size=4, allowed_batch_sizes=(4,)))
+        client.dispatcher.scheduler.limit_batches(FACTS.bucket, 2)
+        ticket = client.submit(1, 2, 3, 4)
+        await settle()
+        client.engine.end_all()
+        assert client.engine.sizes == [4, 4]
+        assert client.is_right(ticket)
 
     play(scenario)
 

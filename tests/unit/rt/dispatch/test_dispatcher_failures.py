@@ -45,6 +45,19 @@ def test_one_poison_row_fails_alone_after_log_n_retries() -> None:
     play(scenario)
 
 
+def test_one_poison_row_fails_alone_where_batches_run_at_once() -> None:
+    async def scenario() -> None:
+        client = make_client(ScriptedEngine(model=poisoned(5), immediate=True))
+        tickets = [client.submit(row) for row in range(8)]
+        await settle()
+        poison = tickets.pop(5)
+        assert client.code(poison) == "model_error"
+        assert all(client.is_right(ticket) for ticket in tickets)
+        assert not client.dispatcher.unanswered
+
+    play(scenario)
+
+
 def test_a_poison_row_that_nobody_waits_for_any_more_is_not_blamed_on_its_neighbour() -> None:
     async def scenario() -> None:
         client = make_client(ScriptedEngine(model=poisoned(5)))

@@ -152,12 +152,12 @@ def may_fail_with(submit: Submit, ticket: Ticket) -> set[str]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(policies, steps)
+@given(policies, steps, st.booleans())
 def test_every_ticket_is_answered_once_with_its_own_rows_or_its_own_error(
-    policy: BatchingPolicy, steps: list[object]
+    policy: BatchingPolicy, steps: list[object], immediate: bool
 ) -> None:
     async def scenario() -> Play:
-        engine = ScriptedEngine(slots=policy.executors, model=misbehaving)
+        engine = ScriptedEngine(slots=policy.executors, model=misbehaving, immediate=immediate)
         play = Play(make_client(engine, policy=policy))
         for step in steps:
             await play.step(step)
