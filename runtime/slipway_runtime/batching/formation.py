@@ -40,9 +40,9 @@ def may_wait(policy: BatchingPolicy) -> bool:
     return policy.objective is Objective.EFFICIENCY and policy.target is not None
 
 
-def is_busy(lane: Lane) -> bool:
-    """Whether throughput counts more than one early row."""
-    return lane.arrivals.rows_per_second > _BUSY * lane.capacity.rows_per_second
+def is_busy(lane: Lane, rows_per_second: float) -> bool:
+    """Whether so many arrivals make throughput count more than one early row."""
+    return rows_per_second > _BUSY * lane.capacity.rows_per_second
 
 
 def drop_hopeless(lane: Lane, now: float) -> list[Entry]:
@@ -93,7 +93,7 @@ def _form_auto(lane: Lane, head: Entry, policy: BatchingPolicy, now: float) -> F
         if lane.shedding:
             slack = lane.due(_most_urgent(lane, size)) - now
             size = max(1, profile.largest_within(slack, size))
-        if size < backlog.rows or is_busy(lane):
+        if size < backlog.rows or is_busy(lane, lane.arrivals.rows_per_second):
             size = profile.best_size(size)
     if size == backlog.rows and size < capacity.batch_limit:
         until = _wait_until(lane, head, size, policy, now)

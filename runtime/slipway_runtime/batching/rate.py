@@ -12,9 +12,13 @@ class ArrivalRate:
         self._last = 0.0
 
     def observe(self, now: float, rows: int) -> None:
-        decay = max(0.0, 1.0 - (now - self._last) / self._horizon)
-        self._rate = self._rate * decay + rows / self._horizon
+        self._rate = self.with_arrival(now, rows)
         self._last = now
+
+    def with_arrival(self, now: float, rows: int) -> float:
+        """What the rate would be once these rows were observed."""
+        decay = max(0.0, 1.0 - (now - self._last) / self._horizon)
+        return self._rate * decay + rows / self._horizon
 
     @property
     def rows_per_second(self) -> float:

@@ -135,7 +135,7 @@ class Scheduler:
             return None
         if lane.shedding and requests > 1 and now + profile.planned_seconds(rows) > due_at:
             return None
-        if profile.best_size(rows) != rows and is_busy(lane):
+        if profile.best_size(rows) != rows and is_busy(lane, lane.arrivals.with_arrival(now, rows)):
             return None
         lane.arrivals.observe(now, rows)
         self._batches += 1

@@ -60,12 +60,13 @@ def read_document(body: Buffer, read: Callable[[Any, int], T]) -> T | None:
         return None
     parser = _parsers.pop() if _parsers else simdjson.Parser()
     try:
-        return read(parser.parse(body), _count_brackets(body))
+        result = read(parser.parse(body), _count_brackets(body))
     except DOUBTS:
+        # Not to be used again: while the exception's frames hold on to the document, the parser refuses every body.
         return None
-    finally:
-        if len(body) <= _KEPT_BYTES:
-            _parsers.append(parser)
+    if len(body) <= _KEPT_BYTES:
+        _parsers.append(parser)
+    return result
 
 
 def _count_brackets(body: Buffer) -> int:

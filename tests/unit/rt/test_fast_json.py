@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from slipway_runtime.models.signature import Signature
 from slipway_runtime.protocol.codec import Buffer, Decoded
 from slipway_runtime.protocol.errors import ApiError
+from slipway_runtime.protocol.fastjson import DoubtError, read_document
 from slipway_runtime.protocol.jsontext import parse, parse_object
 from slipway_runtime.protocol.predict.fast import FastNested
 from slipway_runtime.protocol.predict.nested import decode_inputs
@@ -218,6 +219,19 @@ def test_a_number_is_no_other_number_for_being_equal() -> None:
         body = tensor("[1,2]", "[1,2]")[:-1] + b',"parameters":{"priority":%s}}' % priority.encode()
         assert (reader.decode(body) is not None) == known
         check_v2(ONE, body)
+
+
+def test_what_is_held_of_a_refused_body_makes_no_other_slow() -> None:
+    held = []
+
+    def refuse(document: Any, brackets: int) -> None:
+        held.append(document)  # as the frames of an exception do
+        raise DoubtError
+
+    for _ in range(3):
+        assert read_document(b'{"a": [1]}', refuse) is None
+    for _ in range(4):
+        assert read_document(b'{"a": [1, 2]}', lambda document, brackets: len(document["a"])) == 2
 
 
 def test_an_input_is_named_by_a_string() -> None:
