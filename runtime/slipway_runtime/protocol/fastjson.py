@@ -12,7 +12,7 @@ in a place where a number should be.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
+from math import inf, prod
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -34,9 +34,7 @@ _MIN_BYTES: Final = 2
 _LONG_BYTES: Final = 8192
 _BRACKET: Final = ord("[")
 _SMALL: Final = 1024
-"""Values up to which the sum of their squares is found sooner than the greatest and the least of them."""
-_SAFE_SQUARES: Final = 1e76
-"""A sum of squares below this has no value near FP32's greatest, 3.4e38."""
+"""Values up to which one pass with a possible overflow is cheaper than two without."""
 _MAX_RANK: Final = 16
 _FP32: Final = np.dtype(np.float32)
 MIN_DEPTH: Final = 4 + _MAX_RANK
@@ -142,9 +140,17 @@ def scalars_of(parameters: Any) -> dict[str, Any]:
 
 def _to_fp32(data: Any) -> Array:
     wide = np.frombuffer(data.as_buffer(of_type="d"))
-    if wide.size > _SMALL or not wide.dot(wide) < _SAFE_SQUARES:
+    if wide.size > _SMALL:
         return _to_narrow(wide, np.float32)
-    return wide.astype(_FP32)
+    array, square = _cast(wide)
+    return array if square < inf else _to_narrow(wide, np.float32)
+
+
+@np.errstate(over="ignore")
+def _cast(wide: Array) -> tuple[Array, float]:
+    """The second is finite only where all values are."""
+    array = wide.astype(_FP32)
+    return array, array.dot(array)
 
 
 def _to_narrow(wide: Array, dtype: Any) -> Array:
