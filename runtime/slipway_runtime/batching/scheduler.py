@@ -133,7 +133,7 @@ class Scheduler:
         profile, capacity = lane.profile, lane.capacity
         if rows > capacity.batch_limit:
             return None
-        if lane.shedding and requests > 1 and now + profile.planned_seconds(rows) > due_at:
+        if requests > 1 and now + profile.planned_seconds(rows) > due_at:
             return None
         if profile.best_size(rows) != rows and is_busy(lane, lane.arrivals.with_arrival(now, rows)):
             return None
