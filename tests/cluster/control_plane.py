@@ -123,6 +123,12 @@ def start_apiserver(state: ClusterState) -> None:
     )
 
 
+def restart_apiserver(state: ClusterState) -> None:
+    """Returns when it answers again, with the data that etcd kept."""
+    process.stop(state, "kube-apiserver")
+    start_apiserver(state)
+
+
 def apiserver_argv(state: ClusterState) -> list[str | Path]:
     directory = state.pki
     argv: list[str | Path] = [
@@ -167,6 +173,9 @@ def start_controller_manager(state: ClusterState) -> None:
         f"--cluster-signing-cert-file={directory / 'ca.crt'}",
         f"--cluster-signing-key-file={directory / 'ca.key'}",
         "--profiling=false",
+        # At its usual 20 requests a second the pods of a thousand Deployments would take many minutes.
+        "--kube-api-qps=500",
+        "--kube-api-burst=1000",
     ]
     if state.mode is Mode.NODE:
         argv += ["--allocate-node-cidrs", f"--cluster-cidr={state.pod_range}"]
