@@ -164,6 +164,14 @@ class Cluster:
         state.processes[name] = record
         return record
 
+    def restart_api_server(self) -> None:
+        """Stop the API server and start it again; every watch breaks, and nothing is lost."""
+        state = self._local()
+        with cluster_lock(self.name):
+            current = load(self.name) or state
+            control_plane.restart_apiserver(current)
+        state.processes = current.processes
+
     def run_in_netns(self, argv: Sequence[str | Path]) -> str:
         """Run a program to its end on the first node's network; returns its standard output."""
         command = [*process.netns_prefix(self._local().netns), *map(str, argv)]

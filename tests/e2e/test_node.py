@@ -172,11 +172,12 @@ def wait_ended(objects: Objects, name: str) -> dict[str, Any]:
     return container_state(ended, "terminated")
 
 
-def test_the_node_is_ready_and_says_what_runs_it(local: Cluster) -> None:
+def test_the_nodes_are_ready_and_say_what_runs_them(local: Cluster) -> None:
     found = json.loads(local.kubectl("get", "nodes", "--output=json"))["items"]
-    assert [item["metadata"]["name"] for item in found] == ["node1"]
-    assert node_mode.is_ready(found[0])
-    assert found[0]["status"]["nodeInfo"]["containerRuntimeVersion"].startswith("containerd://")
+    assert [item["metadata"]["name"] for item in found] == ["node1", "node2"]
+    for item in found:
+        assert node_mode.is_ready(item)
+        assert item["status"]["nodeInfo"]["containerRuntimeVersion"].startswith("containerd://")
 
 
 def test_a_service_is_reached_from_the_machine(served: Objects) -> None:
