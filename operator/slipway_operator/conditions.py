@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Literal
 
 from slipway_operator.api.reasons import ConditionType, Reason
 from slipway_operator.diagnosis import Failure
+from slipway_operator.scaling import Scaling
 
 Status = Literal["True", "False", "Unknown"]
 
@@ -29,11 +31,15 @@ class View:
     """What the conditions are judged by."""
 
     accepted: Claim
+    rolled_back: str
+    """In a sentence, which revision is served in place of the spec; empty when none is."""
     paused: bool
     waiting: str
     """While paused: what is not as the spec wants it, in a sentence; empty when all is."""
+    scaling: Scaling | None
+    """None when the spec can't be read."""
     replicas: int
-    """Asked for."""
+    """Wanted, after the bounds of `spec.autoscaling`."""
     settled: bool
     """The live Deployment is the one we applied last, and its controller has seen it."""
     was_ready: bool
@@ -64,6 +70,8 @@ def judge(view: View) -> dict[ConditionType, Claim]:
         ConditionType.PROGRESSING: _progressing(view),
         ConditionType.ACCEPTED: view.accepted,
         ConditionType.ROUTE_READY: _route_ready(view),
+        ConditionType.SCALING_LIMITED: _scaling_limited(view.scaling),
+        ConditionType.ROLLED_BACK: _rolled_back(view),
         ConditionType.PAUSED: _paused(view),
     }
 
@@ -75,6 +83,16 @@ def is_ready(view: View) -> bool:
         and view.replicas > 0
         and (view.settled or view.was_ready)
         and view.ready_current > 0
+        and not view.older_pods_left
+    )
+
+
+def is_complete(view: View) -> bool:
+    """Every pod is of this generation and ready."""
+    return (
+        view.accepted.status == "True"
+        and view.settled
+        and view.pods == view.updated_pods == view.replicas == view.ready_current
         and not view.older_pods_left
     )
 
@@ -113,12 +131,7 @@ def _progressing(view: View) -> Claim:
     if view.waiting or view.accepted.status != "True":
         # While a pause holds changes up, the same is true of Accepted.
         return view.accepted
-    complete = (
-        view.settled
-        and view.pods == view.updated_pods == view.replicas == view.ready_current
-        and not view.older_pods_left
-    )
-    if complete:
+    if is_complete(view):
         return Claim("True", Reason.ROLLOUT_COMPLETE, "Every pod is of this generation and ready.")
     stuck = view.settled and view.deadline_exceeded
     if view.cause is not None and (stuck or not view.cause.heals):
@@ -152,6 +165,33 @@ def _route_ready(view: View) -> Claim:
     if view.service_exists:
         return Claim("True", Reason.SERVICE_ONLY, "No Ingress was asked for; the Service is the route.")
     return Claim("Unknown", Reason.RECONCILING, "The Service does not exist yet.")
+
+
+def _scaling_limited(scaling: Scaling | None) -> Claim:
+    if scaling is None:
+        return Claim("Unknown", Reason.RECONCILING, "The spec cannot be read.")
+    asked, wanted = scaling.asked, scaling.replicas
+    if asked < wanted:
+        return Claim(
+            "True",
+            Reason.TOO_FEW_REPLICAS,
+            f"spec.replicas is {asked}, spec.autoscaling.minReplicas is {wanted}, which counts.",
+        )
+    if asked > wanted:
+        return Claim(
+            "True",
+            Reason.TOO_MANY_REPLICAS,
+            f"spec.replicas is {asked}, spec.autoscaling.maxReplicas is {wanted}, which counts.",
+        )
+    if scaling.bounded:
+        return Claim("False", Reason.DESIRED_WITHIN_RANGE, "spec.replicas is within the bounds of spec.autoscaling.")
+    return Claim("False", Reason.NO_BOUNDS, "spec.replicas is the number of pods; spec.autoscaling sets no bounds.")
+
+
+def _rolled_back(view: View) -> Claim:
+    if view.rolled_back:
+        return Claim("True", Reason.ROLLBACK_REQUESTED, view.rolled_back)
+    return Claim("False", Reason.SERVING_SPEC, "No other revision is served in place of the spec.")
 
 
 def _paused(view: View) -> Claim:

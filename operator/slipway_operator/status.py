@@ -9,12 +9,14 @@ from typing import Any, Final
 
 from slipway_operator.api.reasons import ConditionType, Reason
 from slipway_operator.api.v1alpha1 import ModelDeploymentSpec
-from slipway_operator.conditions import Claim, View, is_ready, judge, merged
+from slipway_operator.conditions import Claim, View, is_complete, is_ready, judge, merged
 from slipway_operator.diagnosis import Diagnosis, Failure, diagnose
 from slipway_operator.names import selector_labels
 from slipway_operator.records import ChildRecord, DeploymentState, ModelRecord, PodRecord
 from slipway_operator.render.service import is_encrypted, service_exposure
 from slipway_operator.resources import DEPLOYMENT, INGRESS, SERVICE, ChildRef
+from slipway_operator.revisions import Chosen, revision_status, rolled_back_to
+from slipway_operator.scaling import scaling, wanted_replicas
 
 Status = dict[str, Any]
 
@@ -27,6 +29,9 @@ _QUIET: Final = frozenset(
         Reason.NO_PODS_READY,
         Reason.PODS_READY,
         Reason.ADDRESS_PENDING,
+        Reason.SERVING_SPEC,
+        Reason.DESIRED_WITHIN_RANGE,
+        Reason.NO_BOUNDS,
     }
 )
 """Passing states, and what another condition tells better."""
@@ -39,6 +44,9 @@ _NORMAL: Final = frozenset(
         Reason.SCALED_TO_ZERO,
         Reason.ADDRESS_ASSIGNED,
         Reason.PAUSED,
+        Reason.ROLLBACK_REQUESTED,
+        Reason.TOO_FEW_REPLICAS,
+        Reason.TOO_MANY_REPLICAS,
     }
 )
 
@@ -68,6 +76,8 @@ class Situation:
     accepted: Claim
     waiting: str
     """What the pause holds up, in a sentence; empty when nothing is."""
+    chosen: Chosen | None
+    """The revision that is to be served; None while nothing may be touched."""
     template_hash: str | None
     settled: bool
     children: Mapping[ChildRef, ChildRecord]
@@ -81,7 +91,7 @@ class Situation:
 
     @property
     def replicas(self) -> int:
-        return self.spec.replicas if self.spec is not None else int(self.model.spec.get("replicas", 1))
+        return wanted_replicas(self.spec) if self.spec is not None else int(self.model.spec.get("replicas", 1))
 
     @property
     def own(self) -> dict[ChildRef, ChildRecord]:
@@ -115,6 +125,7 @@ def report(situation: Situation) -> Report:
         "conditions": merged(claims, previous, generation=situation.model.generation, now=now),
         "replicas": deployment.replicas if deployment else 0,
         "readyReplicas": len(situation.serving),
+        "desiredReplicas": situation.replicas,
         "selector": ",".join(f"{name}={value}" for name, value in selector_labels(situation.name).items()),
         "replicaSummary": f"{situation.ready_current}/{situation.replicas}",
         "url": _url(situation.spec, view.addresses),
@@ -122,6 +133,9 @@ def report(situation: Situation) -> Report:
         "lastFailure": _last_failure(situation, diagnosis.worst, ready=is_ready(view), now=now),
     }
     look_again = diagnosis.look_again
+    status |= revision_status(
+        situation.chosen, situation.previous, complete=is_complete(view) and situation.replicas > 0
+    )
     return Report(
         status={name: value for name, value in status.items() if value is not None},
         notes=_notes(claims, previous),
@@ -160,8 +174,10 @@ def _view(situation: Situation, diagnosis: Diagnosis) -> View:
     worst = diagnosis.worst
     return View(
         accepted=situation.accepted,
+        rolled_back=rolled_back_to(situation.chosen),
         paused=situation.spec is not None and situation.spec.paused,
         waiting=situation.waiting,
+        scaling=scaling(situation.spec) if situation.spec is not None else None,
         replicas=situation.replicas,
         settled=situation.settled,
         was_ready=any(

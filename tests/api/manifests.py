@@ -73,6 +73,10 @@ def _pods(**fields: Any) -> Manifest:
     return {"podTemplate": fields}
 
 
+def _scaler(**fields: Any) -> Manifest:
+    return {"autoscaling": {"strategy": "External"} | fields}
+
+
 def _resources(**fields: Any) -> Manifest:
     return {"resources": fields}
 
@@ -111,6 +115,7 @@ EVERY_FIELD: Final = manifest(
         },
         "sla": {"p50Milliseconds": 20, "p95Milliseconds": 60, "p99Milliseconds": 100, "onOverload": "Queue"},
         "replicas": 3,
+        "autoscaling": {"strategy": "External", "minReplicas": 2, "maxReplicas": 8},
         "exposure": {
             "service": {
                 "type": "LoadBalancer",
@@ -273,6 +278,11 @@ ACCEPTED: Final = (
             )
         ),
     ),
+    Accepted("a scaler without bounds", manifest({"autoscaling": {"strategy": "External"}})),
+    Accepted("a fixed number", manifest({"replicas": 2, "autoscaling": {"strategy": "None"}})),
+    Accepted("equal bounds", manifest(_scaler(minReplicas=2, maxReplicas=2))),
+    Accepted("fewer pods than the lower bound", manifest(_scaler(minReplicas=2) | {"replicas": 0})),
+    Accepted("more pods than the upper bound", manifest(_scaler(maxReplicas=2) | {"replicas": 9})),
     Accepted("two pods away at a time", manifest({"disruption": {"maxUnavailable": 2}})),
     Accepted("all pods away at a time", manifest({"disruption": {"maxUnavailable": "100%"}})),
     Accepted("the own namespace alone", manifest({"networkPolicy": {}})),
@@ -533,6 +543,43 @@ REFUSED: Final = (
     ),
     Refused("too many pods", manifest({"replicas": 1001}), "spec.replicas", ("1001", "less than or equal to 1000")),
     Refused("a number in quotes", manifest({"replicas": "2"}), "spec.replicas", ("must be of type integer",)),
+    # autoscaling
+    Refused(
+        "bounds without a word on who scales",
+        manifest({"autoscaling": {"minReplicas": 2}}),
+        "spec.autoscaling.strategy",
+        ("Required value",),
+    ),
+    Refused(
+        "a strategy that does not exist",
+        manifest({"autoscaling": {"strategy": "SLA"}}),
+        "spec.autoscaling.strategy",
+        ('"SLA"', '"External", "None"'),
+    ),
+    Refused(
+        "a lower bound where nobody scales",
+        manifest({"autoscaling": {"strategy": "None", "minReplicas": 12}}),
+        "spec.autoscaling.minReplicas",
+        ("got 12", "strategy is None", "set strategy to External"),
+    ),
+    Refused(
+        "an upper bound where nobody scales",
+        manifest({"autoscaling": {"strategy": "None", "maxReplicas": 3}}),
+        "spec.autoscaling.maxReplicas",
+        ("got 3", "strategy is None", "Remove it"),
+    ),
+    Refused(
+        "a lower bound above the upper one",
+        manifest(_scaler(minReplicas=10, maxReplicas=9)),
+        "spec.autoscaling.minReplicas",
+        ("got 10", "at most maxReplicas", "raise maxReplicas"),
+    ),
+    Refused(
+        "an upper bound of nothing",
+        manifest(_scaler(maxReplicas=0)),
+        "spec.autoscaling.maxReplicas",
+        ("0", "greater than or equal to 1"),
+    ),
     # exposure
     Refused(
         "a port out of range",

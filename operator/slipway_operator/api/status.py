@@ -47,6 +47,19 @@ class LastFailure(ApiModel):
     """When it was first seen."""
 
 
+class RevisionSummary(ApiModel):
+    """One accepted spec, kept as the ControllerRevision of the same name."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253)]
+    """Name of the ControllerRevision; `spec.rollout.rollbackTo` takes it."""
+    number: Annotated[int, Field(ge=1)]
+    """Its turn; `spec.rollout.rollbackTo` takes it too. A spec that is returned to gets a new number."""
+    image: Annotated[str, Field(max_length=1024)]
+    """Image that its pods run."""
+    created_at: Timestamp | None = None
+    """When it was first accepted."""
+
+
 class ModelDeploymentStatus(ApiModel):
     """What the operator has seen. Written by the operator alone."""
 
@@ -62,9 +75,17 @@ class ModelDeploymentStatus(ApiModel):
     """Pods that exist, of all generations."""
     ready_replicas: Annotated[int, Field(ge=0, json_schema_extra={"format": "int32"})] | None = None
     """Pods that are ready, of all generations."""
+    desired_replicas: Annotated[int, Field(ge=0, json_schema_extra={"format": "int32"})] | None = None
+    """Pods that are wanted: `spec.replicas` within the bounds of `spec.autoscaling`."""
     selector: Annotated[str, Field(max_length=1024)] | None = None
     """Label selector of the pods, for HorizontalPodAutoscalers."""
     replica_summary: Annotated[str, Field(max_length=63)] | None = None
     """Ready pods of this generation and the number asked for, such as 2/3."""
+    revisions: Annotated[list[RevisionSummary], Field(max_length=32, json_schema_extra=list_map("name"))] = []
+    """Accepted specs that are kept, newest first."""
+    stable_revision: Annotated[str, Field(max_length=253)] | None = None
+    """The revision that was last served by every pod."""
+    candidate_revision: Annotated[str, Field(max_length=253)] | None = None
+    """The revision that is on its way, while it is not the stable one."""
     last_failure: LastFailure | None = None
     """The latest failure of a pod; gone when this generation is ready."""

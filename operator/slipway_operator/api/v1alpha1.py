@@ -19,6 +19,7 @@ from slipway_operator.api.container import KeySelector as KeySelector
 from slipway_operator.api.container import LocalObjectReference as LocalObjectReference
 from slipway_operator.api.container import Resources as Resources
 from slipway_operator.api.container import SecretReference as SecretReference
+from slipway_operator.api.exposure import BODY_LIMIT_BYTES
 from slipway_operator.api.exposure import Authentication as Authentication
 from slipway_operator.api.exposure import Exposure as Exposure
 from slipway_operator.api.exposure import IngressExposure as IngressExposure
@@ -26,8 +27,13 @@ from slipway_operator.api.exposure import IngressTls as IngressTls
 from slipway_operator.api.exposure import ServiceExposure as ServiceExposure
 from slipway_operator.api.exposure import Traffic as Traffic
 from slipway_operator.api.exposure import TrafficTls as TrafficTls
+from slipway_operator.api.gateway import GatewayExposure as GatewayExposure
+from slipway_operator.api.gateway import ParentReference as ParentReference
 from slipway_operator.api.pod_template import PodTemplate as PodTemplate
 from slipway_operator.api.reasons import ConditionType
+from slipway_operator.api.rollout import Rollout as Rollout
+from slipway_operator.api.scaling import REPLICAS_LIMIT
+from slipway_operator.api.scaling import Autoscaling as Autoscaling
 from slipway_operator.api.schema import ApiModel, Rule, list_atomic, list_map, number, rules
 from slipway_operator.api.serving import DELAY_LIMIT_MILLISECONDS, MILLISECONDS_LIMIT, TARGETS
 from slipway_operator.api.serving import Batching as Batching
@@ -37,6 +43,7 @@ from slipway_operator.api.serving import Tuning as Tuning
 from slipway_operator.api.status import Condition as Condition
 from slipway_operator.api.status import LastFailure as LastFailure
 from slipway_operator.api.status import ModelDeploymentStatus as ModelDeploymentStatus
+from slipway_operator.api.status import RevisionSummary as RevisionSummary
 from slipway_runtime.contract import Datatype, Format
 
 GROUP: Final = "slipway.dev"
@@ -203,14 +210,9 @@ class Runtime(ApiModel):
     """The search for the fastest way to run the model."""
 
 
-class Rollout(ApiModel):
-    """How a change reaches the pods. The old revision serves until the new one is ready."""
-
-    progress_deadline_seconds: Annotated[int, Field(ge=1, le=86400)] = 1800
-    """A change that makes no progress for this long counts as stuck."""
-
-
 _TIMEOUT: Final = "(has(self.traffic) ? self.traffic.requestTimeoutSeconds : 30)"
+_INGRESS_BODY: Final = "self.exposure.ingress.maxBodyBytes"
+_BODY: Final = f"(has(self.traffic) ? self.traffic.maxRequestBytes : {Traffic().max_request_bytes})"
 _DELAY: Final = "self.batching.maxQueueDelayMilliseconds"
 _LEAST_TARGET: Final = " && ".join(f"(!has(self.sla.{target}) || {_DELAY} < self.sla.{target})" for target in TARGETS)
 
@@ -238,12 +240,20 @@ class ModelDeploymentSpec(ApiModel):
                 field_path=".batching.maxQueueDelayMilliseconds",
             ),
             Rule(
-                "!has(self.networkPolicy) || !has(self.exposure) || !has(self.exposure.ingress) ||"
+                "!has(self.networkPolicy) || !has(self.exposure) ||"
+                " (!has(self.exposure.ingress) && !has(self.exposure.gateway)) ||"
                 " (has(self.networkPolicy.clients) && self.networkPolicy.clients.size() > 0)",
-                "got none, expected the pods of the Ingress controller, which could not reach the model otherwise. Set"
-                " the namespace they run in, for example.",
+                "got none, expected the pods of the Ingress or Gateway controller, which could not reach the model"
+                " otherwise. Set the namespace they run in, for example.",
                 field_path=".networkPolicy.clients",
                 reason="FieldValueRequired",
+            ),
+            Rule(
+                f"!has(self.exposure) || !has(self.exposure.ingress) || !has({_INGRESS_BODY}) ||"
+                f" {_INGRESS_BODY} <= {_BODY}",
+                f"got {{{number(_INGRESS_BODY, BODY_LIMIT_BYTES)}}}, expected at most what the pods take, which is"
+                f" {{{number(_BODY, BODY_LIMIT_BYTES)}}}. Lower it, or raise spec.traffic.maxRequestBytes.",
+                field_path=".exposure.ingress.maxBodyBytes",
             ),
             Rule(
                 f"!has(self.batching) || self.batching.objective != 'Efficiency' || has(self.sla) || has({_DELAY})",
@@ -264,8 +274,11 @@ class ModelDeploymentSpec(ApiModel):
     """How requests share a batch."""
     sla: Sla | None = None
     """The latency target."""
-    replicas: Annotated[int, Field(ge=0, le=1000)] = 1
-    """Number of pods; `kubectl scale` and a HorizontalPodAutoscaler set it too."""
+    replicas: Annotated[int, Field(ge=0, le=REPLICAS_LIMIT)] = 1
+    """Number of pods; `kubectl scale` and a HorizontalPodAutoscaler set it too. Leave it out of manifests that are
+    applied again and again where one of these decides."""
+    autoscaling: Autoscaling | None = None
+    """Who sets the number of pods, and within which bounds. `spec.replicas` alone counts when unset."""
     exposure: Exposure | None = None
     """How clients reach the model."""
     traffic: Traffic | None = None
@@ -323,6 +336,7 @@ PRINTER_COLUMNS: Final = [
     _column("Ready", "string", _condition_path(ConditionType.READY, "status"), "Whether this generation serves."),
     _column("Replicas", "string", ".status.replicaSummary", "Ready pods of this generation and the number asked for."),
     _column("URL", "string", ".status.url", "Where the model is reached from outside."),
+    _column("Revision", "string", ".status.stableRevision", "The revision that every pod served last."),
     _column("GPU", "integer", ".spec.resources.gpu.count", "GPUs per pod."),
     _column("Reason", "string", _condition_path(ConditionType.READY, "reason"), "Why it is ready or not."),
     _column("Age", "date", ".metadata.creationTimestamp", "Time since it was made."),

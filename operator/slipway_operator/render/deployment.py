@@ -27,6 +27,7 @@ from slipway_operator.render.config_map import config_hash
 from slipway_operator.render.manifest import Manifest, Owner, RenderSettings, metadata, stable_hash
 from slipway_operator.render.pod_template import with_additions
 from slipway_operator.render.service import service_exposure
+from slipway_operator.scaling import wanted_replicas
 from slipway_runtime import contract
 
 RUNTIME_UID: Final = 65532
@@ -46,20 +47,18 @@ _OWNER_AND_GROUP_READ: Final = 0o440
 _TMP_DIRECTORY: Final = "/tmp"  # noqa: S108 - a volume of the pod, shared with nobody
 
 
-def render_deployment(
-    owner: Owner, spec: ModelDeploymentSpec, config: contract.RuntimeConfig, settings: RenderSettings
-) -> Manifest:
+def render_deployment(owner: Owner, spec: ModelDeploymentSpec, template: Manifest) -> Manifest:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": metadata(owner, owner.name),
         "spec": {
-            "replicas": spec.replicas,
+            "replicas": wanted_replicas(spec),
             "revisionHistoryLimit": REVISION_HISTORY_LIMIT,
             "progressDeadlineSeconds": _rollout(spec).progress_deadline_seconds,
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
             "selector": {"matchLabels": selector_labels(owner.name)},
-            "template": _template(owner, spec, config, settings),
+            "template": template,
         },
     }
 
@@ -70,9 +69,10 @@ def template_hash(deployment: Manifest) -> str:
     return found
 
 
-def _template(
+def render_template(
     owner: Owner, spec: ModelDeploymentSpec, config: contract.RuntimeConfig, settings: RenderSettings
-) -> dict[str, Any]:
+) -> Manifest:
+    """The pods, with the hash by which this rendering is known."""
     annotations = {CONFIG_HASH_ANNOTATION: config_hash(config)}
     template: dict[str, Any] = {
         "metadata": {"labels": child_labels(owner.name), "annotations": annotations},

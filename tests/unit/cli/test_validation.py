@@ -89,7 +89,7 @@ def test_every_mistake_is_named_with_its_line_when_there_are_many() -> None:
     [
         ("  exposure: [ingress]", "spec.exposure: got a list, expected an object. Remove the '- ' before its keys."),
         ("  runtime: {env: {A: b}}", "spec.runtime.env: got an object, expected a list. Begin each item with '- '."),
-        ("  webhook: {}", "spec.webhook: unknown field. Known here: artifact, batching, "),
+        ("  webhook: {}", "spec.webhook: unknown field. Known here: artifact, autoscaling, "),
         (
             "  resources: {limits: {memory: true}}",
             "spec.resources.limits[memory]: got true (a boolean), expected an integer or a string. Put it into quotes.",

@@ -62,7 +62,15 @@ def test_a_second_look_finds_nothing_to_do() -> None:
 @pytest.mark.feature("conditions")
 def test_every_condition_is_there_from_the_first_look_on() -> None:
     planned = plan_of(model(generation=4))
-    assert list(claims(planned)) == ["Ready", "Available", "Progressing", "Accepted", "RouteReady", "Paused"]
+    assert list(claims(planned)) == [
+        "Ready",
+        "Available",
+        "Progressing",
+        "Accepted",
+        "RouteReady",
+        "ScalingLimited",
+        "Paused",
+    ]
     assert planned.status["observedGeneration"] == 4
     assert all(item["observedGeneration"] == 4 for item in planned.status["conditions"])
 
@@ -205,6 +213,7 @@ def test_the_transition_time_moves_only_with_the_status() -> None:
         "Progressing": False,
         "Accepted": False,
         "RouteReady": False,
+        "ScalingLimited": False,
         "Paused": False,
     }
     assert NOW.strftime("%Y-%m-%dT%H:%M:%SZ") in {item["lastTransitionTime"] for item in after["conditions"]}
