@@ -58,17 +58,18 @@ def main(
         "grpcPort": grpc_port,
         "artifact": {"uri": uri, "digest": digest, "format": form},
     }
+    lifecycle = Lifecycle()
     try:
         config = read_config(config_path, overrides)
-        _serve(config, host, port, admin_port)
+        _serve(config, lifecycle, host, port, admin_port)
     except StartupError as error:
-        _fail(error)
+        _fail(error, lifecycle)
     except MemoryError:
-        _fail(StartupError(Stage.LOAD, FailureReason.OUT_OF_MEMORY, "The process ran out of memory."))
+        _fail(StartupError(Stage.LOAD, FailureReason.OUT_OF_MEMORY, "The process ran out of memory."), lifecycle)
     _exit(0)
 
 
-def _serve(config: RuntimeConfig, host: str, port: int, admin_port: int) -> None:
+def _serve(config: RuntimeConfig, lifecycle: Lifecycle, host: str, port: int, admin_port: int) -> None:
     # Imported once the input is known to be good, so that bad input is answered at once.
     from asyncio import Runner
 
@@ -78,7 +79,6 @@ def _serve(config: RuntimeConfig, host: str, port: int, admin_port: int) -> None
     from slipway_runtime.serving.admin import AdminApp, start_admin
     from slipway_runtime.serving.listener import bind
 
-    lifecycle = Lifecycle()
     metrics = Metrics(lifecycle, config.sla)
     admin_socket = bind(host, admin_port, "--admin-port")
     listening = bind(host, port, "--port")
@@ -94,8 +94,13 @@ def _serve(config: RuntimeConfig, host: str, port: int, admin_port: int) -> None
         runner.run(run(Server(config, lifecycle, metrics, listening)))
 
 
-def _fail(error: StartupError) -> NoReturn:
-    write_termination_message(error)
+def _fail(error: StartupError, lifecycle: Lifecycle) -> NoReturn:
+    if error.stage is Stage.FETCH:
+        write_termination_message(
+            error, fetched_bytes=lifecycle.fetched_bytes, artifact_bytes=lifecycle.artifact_bytes
+        )
+    else:
+        write_termination_message(error)
     log.error("%s", error.message, extra={"reason": error.reason, "stage": error.stage})
     click.echo(f"slipway-runtime: {error.reason}: {error.message}", err=True)
     _exit(error.exit_code)

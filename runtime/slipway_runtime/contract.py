@@ -38,6 +38,19 @@ STARTUP_PATH: Final = "/startupz"
 READY_PATH: Final = "/readyz"
 LIVE_PATH: Final = "/livez"
 METRICS_PATH: Final = "/metrics"
+STATUS_PATH: Final = "/statusz"
+"""On the admin port: a `RuntimeStatus`."""
+
+VERIFY_PATH: Final = "/slipway/verify"
+"""On the inference port: POST makes the model predict for an input of the runtime's own making. The answer is a
+`RuntimeStatus` with status 200, or the error that a client would get."""
+REVISION_HEADER: Final = "X-Slipway-Revision"
+"""On answers of `VERIFY_PATH`, refusals for want of an API key included: which revision's server this is."""
+REVISION_VARIABLE: Final = "SLIPWAY_REVISION"
+"""Where a pod is told its revision."""
+
+
+_WORD: Final = r"^[A-Z][A-Za-z0-9]{0,62}$"
 
 
 class Wire(BaseModel):
@@ -299,12 +312,36 @@ class FailureReason(StrEnum):
     """A fault of the runtime. Its log has the traceback."""
 
 
-class TerminationMessage(Wire):
-    """The runtime's last word, written to `TERMINATION_MESSAGE_PATH` before it exits with a failure."""
+class RuntimeStatus(Wire):
+    """How far a runtime has come, and what it serves. A reader ignores what a newer runtime adds."""
 
+    model_config = ConfigDict(extra="ignore")
+
+    revision: str = ""
     stage: Stage
-    reason: FailureReason
+    fetched_bytes: Annotated[int, Field(ge=0)] = 0
+    artifact_bytes: Annotated[int, Field(ge=0)] | None = None
+    """Unset until the store has told the size."""
+    digest: str | None = None
+    format: Format | None = None
+    device: str | None = None
+    """Where the model runs: `cpu` or `cuda`."""
+
+
+class TerminationMessage(Wire):
+    """The runtime's last word, written to `TERMINATION_MESSAGE_PATH` before it exits with a failure.
+
+    Runtime images are older or newer than the operator: one that knows more stages, reasons or fields is still read.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    stage: Stage | Annotated[str, Field(pattern=_WORD)]
+    reason: FailureReason | Annotated[str, Field(pattern=_WORD)]
     message: str
+    fetched_bytes: Annotated[int, Field(ge=0)] | None = None
+    """What had been received, when the artifact was not whole."""
+    artifact_bytes: Annotated[int, Field(ge=0)] | None = None
 
     def encode(self) -> bytes:
         """At most `TERMINATION_MESSAGE_LIMIT_BYTES` of JSON; a longer message is cut, never the JSON."""
@@ -320,7 +357,7 @@ class TerminationMessage(Wire):
         return self._encode(self.message[: length - 1] + "…")
 
     def _encode(self, message: str) -> bytes:
-        return self.model_copy(update={"message": message}).model_dump_json(by_alias=True).encode()
+        return self.model_copy(update={"message": message}).model_dump_json(by_alias=True, exclude_none=True).encode()
 
     @classmethod
     def decode(cls, text: str) -> TerminationMessage | None:

@@ -29,11 +29,20 @@ class StartupError(Exception):
         return 2 if self.stage is Stage.CONFIG else 1
 
 
-def write_termination_message(error: StartupError) -> None:
+def write_termination_message(
+    error: StartupError, *, fetched_bytes: int | None = None, artifact_bytes: int | None = None
+) -> None:
+    """The bytes are told of an artifact that did not come whole."""
     path = _termination_path()
     if path is None:
         return
-    message = TerminationMessage(stage=error.stage, reason=error.reason, message=error.message)
+    message = TerminationMessage(
+        stage=error.stage,
+        reason=error.reason,
+        message=error.message,
+        fetched_bytes=fetched_bytes,
+        artifact_bytes=artifact_bytes,
+    )
     try:
         path.write_bytes(message.encode())
     except OSError as refused:

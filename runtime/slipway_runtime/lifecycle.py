@@ -6,9 +6,11 @@ reader sees the old value or the new one.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from enum import StrEnum
 
-from slipway_runtime.contract import Stage
+from slipway_runtime.contract import REVISION_VARIABLE, Format, RuntimeStatus, Stage
 
 
 class Phase(StrEnum):
@@ -18,7 +20,9 @@ class Phase(StrEnum):
 
 
 class Lifecycle:
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self.revision = environment.get(REVISION_VARIABLE, "")
+        """Of the pod this runs in; empty outside one."""
         self.phase = Phase.STARTING
         self.started = False
         """True from the first readiness on, and for good: a draining runtime has started as well."""
@@ -26,7 +30,11 @@ class Lifecycle:
         self.fetched_bytes = 0
         self.artifact_bytes: int | None = None
         """None until the store has told the size."""
-
+        self.digest: str | None = None
+        """Once the artifact is here and verified."""
+        self.format: Format | None = None
+        self.device: str | None = None
+        """This and the format once the model is loaded."""
         self.lost: str | None = None
         """Why nothing can be predicted any more, and is not expected to come back by itself."""
 
@@ -49,6 +57,17 @@ class Lifecycle:
     @property
     def draining(self) -> bool:
         return self.phase is Phase.DRAINING
+
+    def status(self) -> RuntimeStatus:
+        return RuntimeStatus(
+            revision=self.revision,
+            stage=self.stage,
+            fetched_bytes=self.fetched_bytes,
+            artifact_bytes=self.artifact_bytes,
+            digest=self.digest,
+            format=self.format,
+            device=self.device,
+        )
 
     def describe_progress(self) -> str:
         """For a person who looks at a probe's answer, for example `Fetch, 12 of 345 MiB`."""

@@ -89,7 +89,13 @@ async def run(server: Server) -> None:
     gate = Gate(config, server.lifecycle, telemetry)
     keys = ApiKeys(Path(config.auth.api_keys_path)) if config.auth else None
     http = HttpServer.of(
-        config, gate, keys=keys, screen=gate.screen, observe=gate.refused, counts=server.metrics.http_counts
+        config,
+        gate,
+        keys=keys,
+        screen=gate.screen,
+        observe=gate.refused,
+        counts=server.metrics.http_counts,
+        revision=server.lifecycle.revision,
     )
     serving = asyncio.create_task(http.serve(server.listening))
     opened: Opened | None = None

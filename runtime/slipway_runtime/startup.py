@@ -71,11 +71,14 @@ async def start_model(config: RuntimeConfig, lifecycle: Lifecycle, metrics: Metr
     fetched = await thread.call(lambda: _fetch(config, lifecycle, metrics))
     stages.enter(Stage.VERIFY)
     await thread.call(lambda: _verify(config, fetched))
+    lifecycle.digest = fetched.digest
+    lifecycle.fetched_bytes = lifecycle.artifact_bytes = fetched.size_bytes
     situation = await thread.call(lambda: look_around(fetched.path, config.artifact.format))
     choice = choose_engine(config.engine, situation)
     engine, facts, choice = await _open(fetched.path, config, situation, choice, thread, stages.enter)
     stages.finish()
     log.info(choice.describe())
+    lifecycle.format, lifecycle.device = facts.format, facts.device
     look = engine.look if isinstance(engine, WorkerEngine) else EngineState
     metrics.engine_counts.watch(choice, facts.device, look)
     metrics.model_info.labels(config.name, facts.format, fetched.digest, facts.device).set(1)

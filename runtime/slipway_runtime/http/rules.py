@@ -18,6 +18,8 @@ class Rules:
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     open_paths: frozenset[bytes] = frozenset()
     """Asked for without a key: health is nobody's secret, and probes have no keys."""
+    revision: str = ""
+    """Told to those who have no key, so that whoever checks the way to this server knows where it ended."""
 
     @classmethod
     def of(cls, config: RuntimeConfig) -> Rules:

@@ -1,4 +1,4 @@
-"""The admin port: probes and metrics, in a thread of its own so that users' traffic never delays a probe."""
+"""The admin port: probes, progress and metrics, in a thread of its own so that users' traffic never delays a probe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import uvloop
 
-from slipway_runtime.contract import LIVE_PATH, METRICS_PATH, READY_PATH, STARTUP_PATH
+from slipway_runtime.contract import LIVE_PATH, METRICS_PATH, READY_PATH, STARTUP_PATH, STATUS_PATH
 from slipway_runtime.http.asgi import Receive, Scope, Send
 from slipway_runtime.http.server import HttpServer
 from slipway_runtime.lifecycle import Lifecycle
@@ -40,6 +40,7 @@ class AdminApp:
             STARTUP_PATH: lambda: self._probe("started", lifecycle.started),
             READY_PATH: lambda: self._probe("ready", lifecycle.ready),
             LIVE_PATH: lambda: self._probe("live", lifecycle.lost is None),
+            STATUS_PATH: lambda: (200, lifecycle.status().to_json().encode(), "application/json"),
             METRICS_PATH: lambda: (200, self._metrics.render(), self._metrics.content_type),
         }
         answer = answers.get(path)

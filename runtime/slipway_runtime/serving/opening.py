@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from slipway_runtime.batching.policy import make_policy
 from slipway_runtime.batching.scheduler import Scheduler
-from slipway_runtime.contract import RuntimeConfig
+from slipway_runtime.contract import VERIFY_PATH, RuntimeConfig
 from slipway_runtime.dispatch.dispatcher import Dispatcher
 from slipway_runtime.dispatch.outlook import OutlookReader
 from slipway_runtime.engines.engine import Engine, LoadedModel
@@ -23,6 +23,7 @@ from slipway_runtime.serving.app import build_application
 from slipway_runtime.serving.asgi import OddPaths
 from slipway_runtime.serving.endpoint import Desk, InferEndpoint
 from slipway_runtime.serving.statistics import CountedStatistics
+from slipway_runtime.serving.verification import VerifyEndpoint
 from slipway_runtime.startup import Started
 from slipway_runtime.telemetry.telemetry import Telemetry
 
@@ -54,7 +55,8 @@ def open_routes(
     odd = OddPaths(lambda path: plain.get(unquote_to_bytes(path)))
     served = Served(config, facts, lifecycle, statistics)
     app = build_application(served, odd.answer)
-    return Opened(started.engine, dispatcher, {**plain, **prefixed}, app, served)
+    verify = {VERIFY_PATH.encode(): VerifyEndpoint(config, facts, dispatcher, lifecycle)}
+    return Opened(started.engine, dispatcher, {**plain, **prefixed, **verify}, app, served)
 
 
 def make_dispatcher(config: RuntimeConfig, metrics: Metrics, engine: Engine, facts: LoadedModel) -> Dispatcher:
