@@ -43,10 +43,10 @@ async def watch(
     """
     registry = kopf.OperatorRegistry()
     _register_login(registry, configuration, _trace(metrics, on_list))
-    _register_models(registry, cache, queue)
-    _register_pods(registry, cache, queue)
+    _register_models(registry, cache, queue, metrics)
+    _register_pods(registry, cache, queue, metrics)
     for resource in CHILDREN:
-        _register_children(registry, cache, queue, resource)
+        _register_children(registry, cache, queue, metrics, resource)
     await kopf.operator(
         registry=registry,
         settings=_settings(bool(namespaces)),
@@ -133,9 +133,14 @@ def _plural(path: str) -> str:
     return last if last in _KNOWN else "other"
 
 
-def _register_models(registry: kopf.OperatorRegistry, cache: Cache, queue: WorkQueue[Key]) -> None:
+def _count(metrics: Metrics, resource: Resource, event: Any) -> None:
+    metrics.watch_events.labels(resource.plural, event["type"] or "LISTED").inc()
+
+
+def _register_models(registry: kopf.OperatorRegistry, cache: Cache, queue: WorkQueue[Key], metrics: Metrics) -> None:
     @kopf.on.event(MODEL.group, MODEL.version, MODEL.plural, registry=registry)
     async def model_changed(event: Any, **_: Any) -> None:
+        _count(metrics, MODEL, event)
         record = model_record(event["object"])
         if event["type"] == "DELETED":
             cache.remove_model(record.key, record.uid, record.resource_version)
@@ -145,10 +150,11 @@ def _register_models(registry: kopf.OperatorRegistry, cache: Cache, queue: WorkQ
 
 
 def _register_children(
-    registry: kopf.OperatorRegistry, cache: Cache, queue: WorkQueue[Key], resource: Resource
+    registry: kopf.OperatorRegistry, cache: Cache, queue: WorkQueue[Key], metrics: Metrics, resource: Resource
 ) -> None:
     @kopf.on.event(resource.group, resource.version, resource.plural, registry=registry, id=resource.plural)
     async def child_changed(event: Any, **_: Any) -> None:
+        _count(metrics, resource, event)
         record = child_record(resource.kind, event["object"])
         owner = owner_key(event["object"])
         if owner is None:
@@ -162,9 +168,10 @@ def _register_children(
             queue.add(owner)
 
 
-def _register_pods(registry: kopf.OperatorRegistry, cache: Cache, queue: WorkQueue[Key]) -> None:
+def _register_pods(registry: kopf.OperatorRegistry, cache: Cache, queue: WorkQueue[Key], metrics: Metrics) -> None:
     @kopf.on.event(POD.version, POD.plural, registry=registry)
     async def pod_changed(event: Any, **_: Any) -> None:
+        _count(metrics, POD, event)
         record = pod_record(event["object"])
         if record is None:
             return

@@ -20,6 +20,7 @@ from slipway_operator.kube import AioKubeApi
 from slipway_operator.logs import about
 from slipway_operator.metrics import Metrics
 from slipway_operator.names import COMPONENT
+from slipway_operator.object_metrics import ObjectMetrics
 from slipway_operator.plan import Policy
 from slipway_operator.reconcile import Reconciler
 from slipway_operator.resources import MODEL, Key
@@ -45,14 +46,24 @@ class Operator:
         self.metrics = metrics
         self.cache = Cache()
         self.queue: WorkQueue[Key] = WorkQueue()
-        self.queue.waited_seconds = metrics.queue_seconds.observe
-        metrics.queue_depth.set_function(lambda: len(self.queue))
+        self._show_queue()
+        objects = ObjectMetrics(self.cache.models.values, settings.object_metrics)
+        metrics.about_objects = objects.text
         self.recorder = EventRecorder(api, metrics, platform.node())
-        self.reconciler = Reconciler(api, self.cache, Policy(settings.render, settings.allowed_schemes), self.recorder)
+        policy = Policy(settings.render, settings.allowed_schemes)
+        self.reconciler = Reconciler(api, self.cache, policy, self.recorder, metrics.ready_seconds.observe)
         self.sweep = Sweep(api, self.cache, self.queue, metrics, settings.namespaces)
         self.heart = probes.Heart()
         self.stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _show_queue(self) -> None:
+        queue, metrics = self.queue, self.metrics
+        queue.waited_seconds = metrics.queue_seconds.observe
+        metrics.queue_depth.set_function(lambda: len(queue))
+        metrics.queue_oldest.set_function(lambda: queue.oldest_waiting_seconds(clock.monotonic()))
+        metrics.passes_running.set_function(lambda: queue.processing)
+        metrics.pass_oldest.set_function(lambda: queue.oldest_processing_seconds(clock.monotonic()))
 
     def take_signals(self) -> None:
         """Until kopf runs, which has its own way."""
@@ -125,22 +136,25 @@ class Operator:
         except TransientError as error:
             self.metrics.reconcile_errors.labels("transient").inc()
             seconds = self.queue.add_after_failure(key, error.retry_after_seconds or 0.0)
-            _log.info("tried again in %.1f s: %s", seconds, error, extra=about(*key))
+            _log.info("tried again in %.1f s: %s", seconds, error, extra=self._about(key))
             return "error"
         except ApiError as error:
             self.metrics.reconcile_errors.labels("refused").inc()
             seconds = self.queue.add_after_failure(key)
-            _log.warning("tried again in %.1f s: %s", seconds, error, extra=about(*key))
+            _log.warning("tried again in %.1f s: %s", seconds, error, extra=self._about(key))
             return "error"
         except Exception:  # noqa: BLE001 - the boundary between one object and all others
             self.metrics.reconcile_errors.labels("internal").inc()
             self.queue.add_after(key, BACK_OFF_LIMIT_SECONDS)
-            _log.exception("the pass failed", extra=about(*key))
+            _log.exception("the pass failed", extra=self._about(key))
             return "error"
         self.queue.succeeded(key)
         if again is not None:
             self.queue.add_after(key, again)
         return "success"
+
+    def _about(self, key: Key) -> dict[str, object]:
+        return about(self.cache.models.get(key, key))
 
 
 async def run(settings: Settings, environment: Mapping[str, str]) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from slipway_operator import clock
 from slipway_operator.errors import ApiError, ConflictError, NotFoundError
 from slipway_operator.kube import KubeApi
+from slipway_operator.logs import about
 from slipway_operator.metrics import Metrics
 from slipway_operator.names import COMPONENT
 from slipway_operator.records import ModelRecord
@@ -48,9 +49,10 @@ class EventRecorder:
             model, note, moment = await self._waiting.get()
             try:
                 await self._write(model, note, moment)
+                self._metrics.events_written.labels(note.type).inc()
             except ApiError as error:
                 self._metrics.events_dropped.inc()
-                _log.warning("an event was not written: %s", error)
+                _log.warning("an event was not written: %s", error, extra=about(model))
             finally:
                 self._waiting.task_done()
 

@@ -1,14 +1,15 @@
-"""The API server as the operator uses it: seven calls, written with `kubernetes.aio`.
+"""The API server as the operator uses it: a few calls, written with `kubernetes.aio`.
 
-A failed write is not tried again here: the work queue is the retry, and it looks at the cluster anew first.
+No write is sent unless the fence lets it through, and none may take longer than the fence says. A failed write is not tried again here: the work queue is the retry, and it looks at the cluster anew first.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from time import perf_counter
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode
@@ -16,22 +17,32 @@ from urllib.parse import urlencode
 import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
 
-from slipway_operator.errors import ApiError, ConflictError, NotFoundError, RefusedError, TransientError
+from slipway_operator.errors import (
+    ApiError,
+    ConflictError,
+    FencedError,
+    NotFoundError,
+    RefusedError,
+    TransientError,
+)
 from slipway_operator.metrics import Metrics
 from slipway_operator.names import COMPONENT, STATUS_FIELD_MANAGER
-from slipway_operator.resources import MODEL, ChildRef, Key, Resource
+from slipway_operator.resources import LEASE, MODEL, ChildRef, Key, Resource
 from slipway_operator.throttle import TokenBucket
 
 Body = dict[str, Any]
 
 PAGE_SIZE: Final = 500
-REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=5)
+REQUEST_SECONDS: Final = 30.0
+CONNECT_SECONDS: Final = 5.0
 
 _NOT_AUTHORIZED: Final = re.compile(r'User "[^"]*" cannot ')
 """The authorizer's words. Admission answers 403 as well, about the object."""
 
 _OTHER_UID: Final = re.compile(r"metadata\.uid: Invalid value: .*field is immutable", re.DOTALL)
 """An apply under a uid that the object does not have."""
+
+_LEASES: Final = LEASE.path().removesuffix(LEASE.plural)
 
 _APPLY: Final = "application/apply-patch+yaml"
 _MERGE: Final = "application/merge-patch+json"
@@ -69,13 +80,21 @@ class KubeApi(Protocol):
 
 
 class AioKubeApi:
-    """`KubeApi` over the network. Writes wait for the bucket, reads don't."""
+    """`KubeApi` and `LeaseStore` over the network. Writes wait for the bucket; reads and the Lease don't.
 
-    def __init__(self, configuration: Configuration, bucket: TokenBucket, metrics: Metrics) -> None:
-        self._client = ApiClient(configuration)
+    `fence` tells how many seconds a write that is sent now may take; 0: it must not be sent.
+    """
+
+    def __init__(
+        self, configuration: Configuration, bucket: TokenBucket, metrics: Metrics, fence: Callable[[], float]
+    ) -> None:
+        guarded = copy.copy(configuration)
+        guarded.trace_configs = [self._guard()]
+        self._client = ApiClient(guarded)
         self._client.user_agent = COMPONENT
         self._bucket = bucket
         self._metrics = metrics
+        self._fence = fence
 
     async def close(self) -> None:
         await self._client.close()  # type: ignore[no-untyped-call]
@@ -148,6 +167,14 @@ class AioKubeApi:
         query = {"fieldManager": COMPONENT}
         return await self._request("PATCH", resource, resource.path(namespace, name), query, patch, _MERGE)
 
+    async def get_lease(self, key: Key, timeout_seconds: float) -> Body:
+        return await self._request("GET", LEASE, LEASE.path(*key), seconds=timeout_seconds)
+
+    async def put_lease(self, key: Key, body: Body, timeout_seconds: float) -> Body:
+        verb, name = ("PUT", key.name) if "resourceVersion" in body["metadata"] else ("POST", None)
+        path = LEASE.path(key.namespace, name)
+        return await self._request(verb, LEASE, path, {"fieldManager": COMPONENT}, body, seconds=timeout_seconds)
+
     async def _request(
         self,
         verb: str,
@@ -156,13 +183,15 @@ class AioKubeApi:
         query: Mapping[str, str] | None = None,
         body: Body | None = None,
         content_type: str = _JSON,
+        seconds: float = REQUEST_SECONDS,
     ) -> Body:
-        if verb != "GET":
+        if _is_fenced(verb, path):
             await self._bucket.take()
+            seconds = min(seconds, self._seconds_for_a_write())
         started = perf_counter()
         code = 0
         try:
-            code, content = await self._send(verb, path, query or {}, body, content_type)
+            code, content = await self._send(verb, path, query or {}, body, content_type, seconds)
         finally:
             self._metrics.api_requests.labels(verb, resource.plural, str(code)).inc()
             self._metrics.api_seconds.labels(verb, resource.plural).observe(perf_counter() - started)
@@ -172,19 +201,47 @@ class AioKubeApi:
         raise _error(code, answer)
 
     async def _send(
-        self, verb: str, path: str, query: Mapping[str, str], body: Body | None, content_type: str
+        self, verb: str, path: str, query: Mapping[str, str], body: Body | None, content_type: str, seconds: float
     ) -> tuple[int, bytes]:
         headers = {"Accept": _JSON, "Content-Type": content_type, "User-Agent": COMPONENT}
         await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, verb, body)
         url = f"{self._client.configuration.host}{path}"
         if query:
             url = f"{url}?{urlencode(query)}"
+        timeout = aiohttp.ClientTimeout(total=seconds, connect=CONNECT_SECONDS)
         try:
-            response = await self._client.call_api(verb, url, headers, body, _request_timeout=REQUEST_TIMEOUT)
+            response = await self._client.call_api(verb, url, headers, body, _request_timeout=timeout)
             content: bytes = await response.read()  # type: ignore[no-untyped-call]
             return response.status, content
         except (TimeoutError, aiohttp.ClientError, OSError, ssl.SSLError) as error:
             raise TransientError(0, f"the API server gave no answer: {error or type(error).__name__}") from error
+
+    def _seconds_for_a_write(self) -> float:
+        seconds = self._fence()
+        if seconds <= 0:
+            self._metrics.writes_fenced.inc()
+            raise FencedError
+        return seconds
+
+    def _guard(self) -> aiohttp.TraceConfig:
+        """Asks the fence once more when the connection stands and the first byte is about to leave.
+
+        Between the question and the byte nothing is awaited. aiohttp sends some requests again by itself when a
+        connection that was kept open turns out dead; that comes past here too.
+        """
+        trace = aiohttp.TraceConfig()
+
+        async def sending(_: object, context: object, params: aiohttp.TraceRequestHeadersSentParams) -> None:
+            if _is_fenced(params.method, params.url.path):
+                self._seconds_for_a_write()
+
+        trace.on_request_headers_sent.append(sending)
+        return trace
+
+
+def _is_fenced(verb: str, path: str) -> bool:
+    """Every write but those to the Lease, which has its own guard: the version of the object."""
+    return verb != "GET" and not path.startswith(_LEASES)
 
 
 def _parsed(content: bytes) -> Body:

@@ -8,9 +8,11 @@ import sys
 from datetime import UTC, datetime
 from typing import Final
 
+from slipway_operator.records import ModelRecord
 from slipway_operator.redaction import redacted
+from slipway_operator.resources import Key
 
-_FIELDS: Final = ("namespace", "name", "generation")
+_FIELDS: Final = ("namespace", "name", "uid", "generation")
 """Of the object that a record is about; given as `extra`, prefixed so that no field of a record is hidden."""
 
 _QUIET: Final = {
@@ -21,16 +23,15 @@ _QUIET: Final = {
 }
 
 
-def about(namespace: str, name: str, generation: int | None = None) -> dict[str, object]:
-    """The `extra` of a record about one ModelDeployment."""
-    given: dict[str, object] = {"object_namespace": namespace, "object_name": name}
-    if generation is not None:
-        given["object_generation"] = generation
-    return given
+def about(model: ModelRecord | Key) -> dict[str, object]:
+    """The `extra` of a record about one ModelDeployment; of one that is gone only the key is known."""
+    if isinstance(model, Key):
+        return {"object_namespace": model.namespace, "object_name": model.name}
+    return about(model.key) | {"object_uid": model.uid, "object_generation": model.generation}
 
 
 class JsonFormatter(logging.Formatter):
-    """Fields: ts, level, logger, msg, the object's namespace, name and generation, and exception."""
+    """Fields: ts, level, logger, msg, the object's namespace, name, uid and generation, and exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {

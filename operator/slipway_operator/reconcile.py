@@ -6,6 +6,7 @@ It reads the cache and never an event, so it does not matter why it was called. 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +18,7 @@ from slipway_operator.events import EventRecorder
 from slipway_operator.kube import KubeApi
 from slipway_operator.logs import about
 from slipway_operator.names import COMPONENT, MANIFEST_HASH_ANNOTATION
+from slipway_operator.object_metrics import seconds_to_ready
 from slipway_operator.plan import Apply, Observed, Plan, Policy, plan, wanted_children
 from slipway_operator.records import ChildRecord, ModelRecord, child_record
 from slipway_operator.resources import ChildRef, Key
@@ -35,6 +37,8 @@ class Reconciler:
     cache: Cache
     policy: Policy
     recorder: EventRecorder
+    ready_after: Callable[[float], None] = lambda seconds: None
+    """Told how long it took, whenever one becomes Ready."""
 
     async def reconcile(self, key: Key) -> float | None:
         """Returns the seconds until time alone may change something; None where events suffice."""
@@ -64,7 +68,7 @@ class Reconciler:
         """Objects that have a child's name and lack our labels, so that no watch shows them."""
         known = self.cache.children(model.key)
         found = {}
-        for ref in wanted_children(model, self.policy):
+        for ref in wanted_children(model, known, self.policy):
             if ref in known:
                 continue
             body = await self.api.get(ref.resource, model.key.namespace, ref.name)
@@ -73,7 +77,7 @@ class Reconciler:
         return found
 
     async def _act(self, model: ModelRecord, memory: Memory, wanted: Plan) -> None:
-        extra = about(*model.key, generation=model.generation)
+        extra = about(model)
         for item in wanted.applies:
             try:
                 await self._apply(model, memory, item)
@@ -86,7 +90,7 @@ class Reconciler:
             await self.api.delete(gone.ref, model.key.namespace, gone.uid)
 
     async def _apply(self, model: ModelRecord, memory: Memory, item: Apply) -> None:
-        extra = about(*model.key, generation=model.generation)
+        extra = about(model)
         _log.info("applying %s", item.ref, extra=extra)
         try:
             body = await self.api.apply(item.ref, item.manifest, item.uid)
@@ -114,6 +118,8 @@ class Reconciler:
         except NotFoundError:
             # Deleted since the cache heard of it.
             return
+        if (seconds := seconds_to_ready(memory.status or {}, wanted.status)) is not None:
+            self.ready_after(seconds)
         memory.status = wanted.status
         memory.status_version = int(written["metadata"]["resourceVersion"])
         for note in wanted.notes:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from slipway_operator.errors import SettingsError
+from slipway_operator.object_metrics import ObjectDetail
 from slipway_operator.render.manifest import RenderSettings
 
 KNOWN_SCHEMES: Final = ("s3", "https", "http", "file")
 PULL_POLICIES: Final = ("", "Always", "IfNotPresent", "Never")
+UPGRADE_POLICIES: Final = ("OnChange", "Always")
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 LOG_FORMATS: Final = ("json", "text")
 
@@ -29,6 +31,7 @@ class Settings:
     allowed_schemes: frozenset[str]
     log_level: str
     log_format: str
+    object_metrics: ObjectDetail
     http_port: int
     writes_per_second: float
     sweep_seconds: float
@@ -45,11 +48,14 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         render=RenderSettings(
             runtime_image=image,
             runtime_image_pull_policy=_choice(environment, "SLIPWAY_RUNTIME_IMAGE_PULL_POLICY", "", PULL_POLICIES),
+            always_upgrade=_choice(environment, "SLIPWAY_RUNTIME_UPGRADE_POLICY", "OnChange", UPGRADE_POLICIES)
+            == "Always",
         ),
         namespaces=_namespaces(environment, "SLIPWAY_NAMESPACES"),
         allowed_schemes=_schemes(environment, "SLIPWAY_ALLOWED_SCHEMES", "s3,https,http"),
         log_level=_choice(environment, "SLIPWAY_LOG_LEVEL", "INFO", LOG_LEVELS),
         log_format=_choice(environment, "SLIPWAY_LOG_FORMAT", "json", LOG_FORMATS),
+        object_metrics=ObjectDetail(_choice(environment, "SLIPWAY_OBJECT_METRICS", "All", tuple(ObjectDetail))),
         http_port=int(_number(environment, "SLIPWAY_HTTP_PORT", "8080", 1, 65535)),
         writes_per_second=_number(environment, "SLIPWAY_WRITES_PER_SECOND", "50", 1, 10_000),
         sweep_seconds=_number(environment, "SLIPWAY_SWEEP_SECONDS", "300", 1, 86_400),

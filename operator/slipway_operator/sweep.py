@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -62,15 +61,18 @@ class Sweep:
                 await self.once()
                 wait = seconds
             except ApiError as error:
+                self._metrics.sweep_failures.inc()
                 wait = min(seconds, RETRY_SECONDS)
                 _log.warning("the sweep failed and is tried again in %.0f s: %s", wait, error)
 
     async def once(self) -> None:
         """Children before their owners: a ModelDeployment is never judged without what it has."""
+        started = clock.monotonic()
         for resource in (*CHILDREN, POD):
             await self._children(resource)
         await self._models()
         self.primed = True
+        self._metrics.sweep_seconds.observe(clock.monotonic() - started)
         self._metrics.sweep_completed.set(clock.utc_now().timestamp())
 
     async def _children(self, resource: Resource) -> None:
@@ -88,20 +90,26 @@ class Sweep:
                 else self._cache.retain_children(resource.kind, uids, version, namespace)
             )
             for key in gone:
+                self._repaired(resource)
                 self._queue.add(key)
+
+    def _repaired(self, resource: Resource) -> None:
+        if self.primed:
+            self._metrics.sweep_repairs.labels(resource.plural).inc()
 
     def _put(self, resource: Resource, body: dict[str, Any]) -> None:
         if resource is POD:
             pod = pod_record(body)
             if pod is not None and self._cache.put_pod(pod):
+                self._repaired(resource)
                 self._queue.add(pod.key)
             return
         owner = owner_key(body)
         if owner is not None and self._cache.put_child(owner, child_record(resource.kind, body)):
+            self._repaired(resource)
             self._queue.add(owner)
 
     async def _models(self) -> None:
-        seen: Counter[tuple[str, str]] = Counter()
         for namespace in self._namespaces or (None,):
             uids: set[str] = set()
             version = 0
@@ -110,15 +118,13 @@ class Sweep:
                 for body in items:
                     record = model_record(body)
                     uids.add(record.uid)
-                    self._cache.put_model(record)
+                    if self._cache.put_model(record):
+                        self._repaired(MODEL)
                     self._cache.check_status(record)
                     self._queue.add(record.key)
-                    seen.update(_claims(record.status).items())
             for key in self._cache.retain_models(uids, version, namespace):
+                self._repaired(MODEL)
                 self._queue.forget(key)
-        self._metrics.objects.clear()
-        for (condition, status), count in seen.items():
-            self._metrics.objects.labels(condition, status).set(count)
 
     async def _pages(
         self, resource: Resource, namespace: str | None, selector: str
@@ -127,8 +133,3 @@ class Sweep:
             yield items, version
             # Thousands of records are no reason to answer a probe late.
             await asyncio.sleep(0)
-
-
-def _claims(status: dict[str, Any]) -> dict[str, str]:
-    """Condition types and what they say."""
-    return {item["type"]: item["status"] for item in status.get("conditions") or []}

@@ -24,7 +24,8 @@ class WorkQueue(Generic[KeyT]):
         self._jitter = jitter
         self._waiting: deque[KeyT] = deque()
         self._added_at: dict[KeyT, float] = {}
-        self._processing: set[KeyT] = set()
+        self._processing: dict[KeyT, float] = {}
+        """Since when."""
         self._dirty: set[KeyT] = set()
         self._timers: dict[KeyT, asyncio.TimerHandle] = {}
         self._failures: dict[KeyT, int] = {}
@@ -35,6 +36,17 @@ class WorkQueue(Generic[KeyT]):
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def processing(self) -> int:
+        return len(self._processing)
+
+    def oldest_waiting_seconds(self, now: float) -> float:
+        """`now` by the event loop's clock; 0 when nothing waits."""
+        return now - self._added_at[self._waiting[0]] if self._waiting else 0.0
+
+    def oldest_processing_seconds(self, now: float) -> float:
+        return now - next(iter(self._processing.values())) if self._processing else 0.0
 
     def add(self, key: KeyT) -> None:
         """At once. A planned wake-up of the key stays planned."""
@@ -91,12 +103,13 @@ class WorkQueue(Generic[KeyT]):
         if self._closed:
             return None
         key = self._waiting.popleft()
-        self.waited_seconds(asyncio.get_running_loop().time() - self._added_at.pop(key))
-        self._processing.add(key)
+        now = asyncio.get_running_loop().time()
+        self.waited_seconds(now - self._added_at.pop(key))
+        self._processing[key] = now
         return key
 
     def done(self, key: KeyT) -> None:
-        self._processing.discard(key)
+        self._processing.pop(key, None)
         if key in self._dirty:
             self._dirty.discard(key)
             self.add(key)

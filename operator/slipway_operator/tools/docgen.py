@@ -16,6 +16,7 @@ from slipway_operator.api import v1alpha1
 from slipway_operator.api.reasons import ConditionType, Reason
 from slipway_operator.api.schema import number
 from slipway_operator.metrics import Metrics
+from slipway_operator.object_metrics import FAMILIES, Family
 from slipway_operator.tools.crdgen import JsonSchema, openapi_schema
 from slipway_runtime.contract import FailureReason
 
@@ -150,11 +151,19 @@ def metrics_page() -> str:
         GENERATED,
         "# Metrics of the operator\n\n",
         "Served as `/metrics` by the Service `slipway-operator`, beside those of the process itself (`process_…`,\n",
-        "`python_…`).\n\n",
-        "| Metric | Type | Labels | Meaning |\n|---|---|---|---|\n",
+        "`python_…`). [Observability](../observability.md) says where to begin, and how many series they are.\n",
     ]
-    parts += [f"| {' | '.join(row)} |\n" for row in sorted(_metric_rows())]
+    for title, rows in (
+        ("About the operator", sorted(_metric_rows())),
+        ("About the ModelDeployments", [_family_row(family) for family in FAMILIES]),
+    ):
+        parts += [f"\n## {title}\n\n", "| Metric | Type | Labels | Meaning |\n|---|---|---|---|\n"]
+        parts += [f"| {' | '.join(row)} |\n" for row in rows]
     return "".join(parts)
+
+
+def _family_row(family: Family) -> tuple[str, str, str, str]:
+    return f"`{family.name}`", "gauge", ", ".join(f"`{label}`" for label in family.labels), _cell(family.text)
 
 
 def _metric_rows() -> Iterator[tuple[str, str, str, str]]:

@@ -35,7 +35,7 @@ def outputs() -> dict[str, str]:
         "charts/slipway/README.md": docgen.GENERATED + chartgen.readme(),
         "docs/reference/api.md": docgen.api_page(),
         "docs/reference/conditions.md": docgen.conditions_page(),
-        "docs/reference/metrics.md": docgen.metrics_page(),
+        "docs/reference/operator-metrics.md": docgen.metrics_page(),
     }
 
 

@@ -9,8 +9,12 @@ import sys
 import pytest
 
 from slipway_operator.logs import JsonFormatter, TextFormatter, about
+from slipway_operator.records import ModelRecord
+from slipway_operator.resources import Key
 
 pytestmark = pytest.mark.unit
+
+MODEL = ModelRecord(Key("vision", "digits"), "u-1", 3, False, b"{}", 1, b"{}")
 
 
 def record(message: str, **extra: object) -> logging.LogRecord:
@@ -20,10 +24,16 @@ def record(message: str, **extra: object) -> logging.LogRecord:
 
 
 def test_a_line_names_its_object() -> None:
-    line = json.loads(JsonFormatter().format(record("applying", **about("vision", "digits", 3))))
-    assert (line["namespace"], line["name"], line["generation"]) == ("vision", "digits", 3)
+    line = json.loads(JsonFormatter().format(record("applying", **about(MODEL))))
+    assert (line["namespace"], line["name"], line["uid"], line["generation"]) == ("vision", "digits", "u-1", 3)
     assert (line["level"], line["logger"], line["msg"]) == ("INFO", "slipway-operator", "applying")
-    assert "vision/digits: applying" in TextFormatter().format(record("applying", **about("vision", "digits")))
+    assert "vision/digits: applying" in TextFormatter().format(record("applying", **about(MODEL)))
+
+
+def test_a_line_about_an_object_that_is_gone_names_what_is_known() -> None:
+    line = json.loads(JsonFormatter().format(record("gone", **about(MODEL.key))))
+    assert (line["namespace"], line["name"]) == ("vision", "digits")
+    assert not {"uid", "generation"} & line.keys()
 
 
 def test_an_exception_stays_on_one_line() -> None:
