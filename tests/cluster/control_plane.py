@@ -22,6 +22,8 @@ PORT_NAMES: Final = ("apiserver", "etcd-client", "etcd-peer", "kube-controller-m
 USUAL_PORTS: Final = dict(zip(PORT_NAMES, (6443, 2379, 2380, 10257, 10259), strict=True))
 
 SERVICE_ACCOUNT_ISSUER: Final = "https://kubernetes.default.svc.cluster.local"
+FRONT_PROXY: Final = "front-proxy-client"
+HPA_SYNC_PERIOD: Final = "5s"  # 15 s unless told; tests wait for it
 # Ample, for a machine that does much else; a process that ends is noticed at once.
 READY_SECONDS: Final = 180.0
 
@@ -64,6 +66,9 @@ def create_pki(state: ClusterState) -> None:
     if state.mode is Mode.NODE:
         issue_kubeconfig(state, "kube-scheduler", "system:kube-scheduler")
         issue_kubeconfig(state, "kube-proxy", "system:kube-proxy")
+    # The API server shows this to the servers of further APIs, which then take its word for who asks.
+    proxy_authority = pki.create_authority(state.pki, "front-proxy-ca")
+    proxy_authority.issue_client("front-proxy-client", FRONT_PROXY)
     # A CA of its own: else every client certificate of the cluster would open etcd, which knows no RBAC.
     etcd_authority = pki.create_authority(state.pki, "etcd-ca")
     etcd_authority.issue_server("etcd", "etcd", ["localhost", LOOPBACK], client=True)
@@ -152,6 +157,13 @@ def apiserver_argv(state: ClusterState) -> list[str | Path]:
         f"--kubelet-client-certificate={directory / 'apiserver-kubelet.crt'}",
         f"--kubelet-client-key={directory / 'apiserver-kubelet.key'}",
         "--kubelet-preferred-address-types=InternalIP",
+        f"--requestheader-client-ca-file={directory / 'front-proxy-ca.crt'}",
+        f"--requestheader-allowed-names={FRONT_PROXY}",
+        "--requestheader-username-headers=X-Remote-User",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        f"--proxy-client-cert-file={directory / 'front-proxy-client.crt'}",
+        f"--proxy-client-key-file={directory / 'front-proxy-client.key'}",
         "--profiling=false",
     ]
     if state.mode is Mode.NODE:
@@ -179,6 +191,7 @@ def start_controller_manager(state: ClusterState) -> None:
     ]
     if state.mode is Mode.NODE:
         argv += ["--allocate-node-cidrs", f"--cluster-cidr={state.pod_range}"]
+        argv.append(f"--horizontal-pod-autoscaler-sync-period={HPA_SYNC_PERIOD}")
     process.start(state, "kube-controller-manager", argv, netns=state.netns)
 
 

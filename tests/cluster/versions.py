@@ -11,6 +11,7 @@ ETCD: Final = "3.7.3"
 HELM: Final = "4.3.1"
 COREDNS: Final = "1.15.0"
 VERSITYGW: Final = "1.8.0"
+METRICS_SERVER: Final = "0.9.0"
 
 GOARCH: Final = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), platform.machine())
 GOOS: Final = platform.system().lower()
@@ -115,6 +116,18 @@ def _versitygw() -> Component:
     )
 
 
+def _metrics_server() -> Component:
+    """Released as an image only, so it is always built."""
+    return Component(
+        name="metrics-server",
+        version=METRICS_SERVER,
+        release=None,
+        module="metrics-server",
+        package="sigs.k8s.io/metrics-server/cmd/metrics-server",
+        ldflags=(f"-X k8s.io/client-go/pkg/version.gitVersion=v{METRICS_SERVER}",),
+    )
+
+
 COMPONENTS: Final = {
     component.name: component
     for component in (
@@ -133,5 +146,6 @@ COMPONENTS: Final = {
         _helm(),
         _coredns(),
         _versitygw(),
+        _metrics_server(),
     )
 }
