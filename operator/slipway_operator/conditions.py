@@ -57,9 +57,7 @@ class View:
     rolled_out: bool
     """This generation was complete once."""
     deadline_exceeded: bool
-    service_exists: bool
-    ingress_wanted: bool
-    addresses: tuple[str, ...]
+    route: Claim
 
 
 def judge(view: View) -> dict[ConditionType, Claim]:
@@ -69,7 +67,7 @@ def judge(view: View) -> dict[ConditionType, Claim]:
         ConditionType.AVAILABLE: _available(view),
         ConditionType.PROGRESSING: _progressing(view),
         ConditionType.ACCEPTED: view.accepted,
-        ConditionType.ROUTE_READY: _route_ready(view),
+        ConditionType.ROUTE_READY: view.route,
         ConditionType.SCALING_LIMITED: _scaling_limited(view.scaling),
         ConditionType.ROLLED_BACK: _rolled_back(view),
         ConditionType.PAUSED: _paused(view),
@@ -155,16 +153,6 @@ def _rolling_out(view: View) -> str:
     if view.ready_current > 0 and view.older_pods_left:
         return "Pods of this generation are ready; older pods are being replaced."
     return "Pods of this generation are starting."
-
-
-def _route_ready(view: View) -> Claim:
-    if view.ingress_wanted:
-        if view.addresses:
-            return Claim("True", Reason.ADDRESS_ASSIGNED, "The Ingress has an address.")
-        return Claim("False", Reason.ADDRESS_PENDING, "The Ingress has no address yet.")
-    if view.service_exists:
-        return Claim("True", Reason.SERVICE_ONLY, "No Ingress was asked for; the Service is the route.")
-    return Claim("Unknown", Reason.RECONCILING, "The Service does not exist yet.")
 
 
 def _scaling_limited(scaling: Scaling | None) -> Claim:

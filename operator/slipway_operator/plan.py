@@ -25,13 +25,16 @@ from slipway_operator.api.v1alpha1 import ModelDeploymentSpec
 from slipway_operator.cache import Memory
 from slipway_operator.conditions import Claim
 from slipway_operator.drift import differences
+from slipway_operator.listeners import GatewaySight
 from slipway_operator.names import MANIFEST_HASH_ANNOTATION, config_map_name
 from slipway_operator.records import ChildRecord, ModelRecord, PodRecord
 from slipway_operator.render.children import render_children
 from slipway_operator.render.deployment import template_hash
 from slipway_operator.render.manifest import Manifest, Owner, RenderSettings, stable_hash
-from slipway_operator.resources import CONFIG_MAP, DEPLOYMENT, ChildRef, child_ref
+from slipway_operator.render.revision import render_revision
+from slipway_operator.resources import CONFIG_MAP, DEPLOYMENT, HTTP_ROUTE, ChildRef, child_ref
 from slipway_operator.retention import with_older_configurations
+from slipway_operator.revisions import Chosen, choose
 from slipway_operator.status import Note, Situation, report
 
 TAKEN_NAME_RECHECK_SECONDS: Final = 10.0
@@ -56,6 +59,7 @@ class Observed:
     memory: Memory
     now: datetime
     monotonic: float
+    gateway_api: GatewaySight = field(default_factory=GatewaySight)
 
 
 @dataclass(frozen=True)
@@ -89,17 +93,19 @@ class _Desired:
     """`spec` is a Claim when it can't be read; then nothing is wanted and nothing is touched."""
 
     spec: ModelDeploymentSpec | None
+    chosen: Chosen | None
     manifests: dict[ChildRef, Manifest]
     hold: Claim | None
     """Why nothing may be touched."""
 
 
-def wanted_children(model: ModelRecord, policy: Policy) -> list[ChildRef]:
+def wanted_children(model: ModelRecord, known: Mapping[ChildRef, ChildRecord], policy: Policy) -> list[ChildRef]:
     """Names that this spec needs, to be looked up where the cache does not know them."""
     spec = read_spec(model)
     if isinstance(spec, Claim):
         return []
-    return [child_ref(manifest) for manifest in render_children(_owner(model), spec, policy.render)]
+    chosen = choose(_owner(model), spec, known, policy.render, stable=_stable(model.status))
+    return [] if isinstance(chosen, Claim) else [child_ref(item) for item in _manifests(model, chosen, policy)]
 
 
 def plan(observed: Observed, policy: Policy) -> Plan:
@@ -116,12 +122,14 @@ def plan(observed: Observed, policy: Policy) -> Plan:
             spec=desired.spec,
             accepted=desired.hold or refused or (paused_at(waiting) if waiting else APPLYING if due else VALID),
             waiting=waiting,
+            chosen=desired.chosen,
             template_hash=template_hash(deployment) if deployment is not None else None,
             settled=desired.hold is None and not due and _is_observed(observed),
             children=observed.children,
             pods=observed.pods,
             previous=observed.memory.status or {},
             now=observed.now,
+            gateway_api=observed.gateway_api,
         )
     )
     return Plan(
@@ -133,6 +141,17 @@ def plan(observed: Observed, policy: Policy) -> Plan:
     )
 
 
+def _manifests(model: ModelRecord, chosen: Chosen, policy: Policy) -> list[Manifest]:
+    """Revisions come last: what is kept was accepted by the API server."""
+    owner = _owner(model)
+    children = render_children(owner, chosen.spec, policy.render, chosen.revision.pods)
+    return [*children, *(render_revision(owner, revision) for revision in chosen.history)]
+
+
+def _stable(status: Mapping[str, Any]) -> str | None:
+    return status.get("stableRevision")
+
+
 def _owner(model: ModelRecord) -> Owner:
     return Owner(namespace=model.key.namespace, name=model.key.name, uid=model.uid)
 
@@ -140,14 +159,22 @@ def _owner(model: ModelRecord) -> Owner:
 def _desired(observed: Observed, policy: Policy) -> _Desired:
     spec = read_spec(observed.model)
     if isinstance(spec, Claim):
-        return _Desired(None, {}, spec)
-    manifests = {
-        child_ref(manifest): manifest for manifest in render_children(_owner(observed.model), spec, policy.render)
-    }
+        return _Desired(None, None, {}, spec)
+    stable = _stable(observed.memory.status or {})
+    chosen = choose(_owner(observed.model), spec, observed.children, policy.render, stable=stable)
+    if isinstance(chosen, Claim):
+        return _Desired(spec, None, {}, chosen)
+    spec = chosen.spec
+    manifests = {child_ref(manifest): manifest for manifest in _manifests(observed.model, chosen, policy)}
+    if not observed.gateway_api.served:
+        # RouteReady tells it. All else is carried out.
+        manifests.pop(ChildRef(HTTP_ROUTE.kind, observed.model.key.name), None)
     hold = scheme_refused(spec, policy.allowed_schemes) or name_taken(observed.model, manifests, observed.children)
     if hold is None:
         _keep_older_configurations(manifests, observed)
-    return _Desired(spec, {ref: _stamped(manifest) for ref, manifest in manifests.items()}, hold)
+    return _Desired(
+        spec, None if hold else chosen, {ref: _stamped(manifest) for ref, manifest in manifests.items()}, hold
+    )
 
 
 def _keep_older_configurations(manifests: dict[ChildRef, Manifest], observed: Observed) -> None:

@@ -30,11 +30,15 @@ PERMISSIONS: Final[tuple[Permission, ...]] = (
     # An owner reference that blocks deletion needs this where OwnerReferencesPermissionEnforcement is on (OpenShift).
     Permission(GROUP, f"{PLURAL}/finalizers", ("update",)),
     Permission("apps", "deployments", _CHILD_VERBS),
+    Permission("apps", "controllerrevisions", _CHILD_VERBS),
     Permission("", "configmaps", _CHILD_VERBS),
     Permission("", "serviceaccounts", _CHILD_VERBS),
     Permission("", "services", _CHILD_VERBS),
     Permission("networking.k8s.io", "ingresses", _CHILD_VERBS),
     Permission("networking.k8s.io", "networkpolicies", _CHILD_VERBS),
+    # Rules about kinds that the cluster does not have give nothing and do no harm.
+    Permission("gateway.networking.k8s.io", "httproutes", _CHILD_VERBS),
+    Permission("gateway.networking.k8s.io", "gateways", ("get",)),
     Permission("policy", "poddisruptionbudgets", _CHILD_VERBS),
     Permission("", "pods", ("list", "watch")),
     Permission("events.k8s.io", "events", ("create", "patch")),

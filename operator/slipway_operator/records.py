@@ -17,7 +17,7 @@ from slipway_operator.names import (
     RUNTIME_CONTAINER,
     TEMPLATE_HASH_ANNOTATION,
 )
-from slipway_operator.resources import DEPLOYMENT, INGRESS, ChildRef, Key
+from slipway_operator.resources import CONTROLLER_REVISION, DEPLOYMENT, HTTP_ROUTE, INGRESS, SERVICE, ChildRef, Key
 
 Body = dict[str, Any]
 
@@ -93,6 +93,19 @@ class DeploymentState:
 
 
 @dataclass(frozen=True)
+class RouteParent:
+    """What one controller says about a route at one Gateway."""
+
+    name: str
+    namespace: str | None
+    section_name: str | None
+    port: int | None
+    controller: str
+    conditions: dict[str, StatusCondition]
+    """Only those about the route as it is now."""
+
+
+@dataclass(frozen=True)
 class ChildRecord:
     """A child, or an object that has a child's name."""
 
@@ -109,7 +122,9 @@ class ChildRecord:
     resource_version: int = field(compare=False)
     deployment: DeploymentState | None = None
     addresses: tuple[str, ...] = ()
-    """Of an Ingress: host names and IP addresses, in the controller's order."""
+    """Of an Ingress or a Service: host names and IP addresses, in the controller's order."""
+    parents: tuple[RouteParent, ...] = ()
+    """Of an HTTPRoute."""
 
     @property
     def body(self) -> Body:
@@ -122,6 +137,8 @@ def child_record(kind: str, body: Body) -> ChildRecord:
     owner = next((ref for ref in metadata.get("ownerReferences") or [] if ref.get("controller")), None)
     kept = {name: value for name, value in body.items() if name not in ("status", "metadata", "apiVersion", "kind")}
     kept["metadata"] = {name: metadata[name] for name in _KEPT_METADATA if metadata.get(name)}
+    if kind == CONTROLLER_REVISION.kind and metadata.get("creationTimestamp"):
+        kept["metadata"]["creationTimestamp"] = metadata["creationTimestamp"]
     if _LAST_APPLIED in kept["metadata"].get("annotations", {}):
         kept["metadata"]["annotations"] = {
             name: value for name, value in metadata["annotations"].items() if name != _LAST_APPLIED
@@ -137,7 +154,8 @@ def child_record(kind: str, body: Body) -> ChildRecord:
         packed_body=_packed(kept),
         resource_version=_version(metadata),
         deployment=_deployment_state(body) if kind == DEPLOYMENT.kind else None,
-        addresses=_addresses(body) if kind == INGRESS.kind else (),
+        addresses=_addresses(body) if kind in (INGRESS.kind, SERVICE.kind) else (),
+        parents=_parents(body) if kind == HTTP_ROUTE.kind else (),
     )
 
 
@@ -164,6 +182,30 @@ def _addresses(body: Body) -> tuple[str, ...]:
     balancer = (body.get("status") or {}).get("loadBalancer") or {}
     points = balancer.get("ingress") or []
     return tuple(address for point in points if (address := point.get("hostname") or point.get("ip")))
+
+
+def _parents(body: Body) -> tuple[RouteParent, ...]:
+    generation = int(body["metadata"].get("generation", 0))
+    found = []
+    for item in (body.get("status") or {}).get("parents") or []:
+        reference = item["parentRef"]
+        # A controller that does not say which generation it judged is believed.
+        current = [
+            condition
+            for condition in item.get("conditions") or []
+            if int(condition.get("observedGeneration") or generation) >= generation
+        ]
+        found.append(
+            RouteParent(
+                name=reference["name"],
+                namespace=reference.get("namespace"),
+                section_name=reference.get("sectionName"),
+                port=reference.get("port"),
+                controller=item.get("controllerName") or "",
+                conditions=_conditions({"conditions": current}),
+            )
+        )
+    return tuple(found)
 
 
 @dataclass(frozen=True)

@@ -42,18 +42,33 @@ class Resource:
 
 MODEL: Final = Resource(GROUP, VERSION, KIND, PLURAL)
 POD: Final = Resource("", "v1", "Pod", "pods")
+LEASE: Final = Resource("coordination.k8s.io", "v1", "Lease", "leases")
 EVENT: Final = Resource("events.k8s.io", "v1", "Event", "events")
 CONFIG_MAP: Final = Resource("", "v1", "ConfigMap", "configmaps")
 SERVICE_ACCOUNT: Final = Resource("", "v1", "ServiceAccount", "serviceaccounts")
 SERVICE: Final = Resource("", "v1", "Service", "services")
 DEPLOYMENT: Final = Resource("apps", "v1", "Deployment", "deployments")
+CONTROLLER_REVISION: Final = Resource("apps", "v1", "ControllerRevision", "controllerrevisions")
 INGRESS: Final = Resource("networking.k8s.io", "v1", "Ingress", "ingresses")
 DISRUPTION_BUDGET: Final = Resource("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
 NETWORK_POLICY: Final = Resource("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
 
-CHILDREN: Final = (CONFIG_MAP, SERVICE_ACCOUNT, SERVICE, DISRUPTION_BUDGET, NETWORK_POLICY, INGRESS, DEPLOYMENT)
+GATEWAY: Final = Resource("gateway.networking.k8s.io", "v1", "Gateway", "gateways")
+HTTP_ROUTE: Final = Resource("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes")
 
-_BY_KIND: Final = {resource.kind: resource for resource in CHILDREN}
+CHILDREN: Final = (
+    CONFIG_MAP,
+    SERVICE_ACCOUNT,
+    SERVICE,
+    DISRUPTION_BUDGET,
+    NETWORK_POLICY,
+    INGRESS,
+    DEPLOYMENT,
+    CONTROLLER_REVISION,
+)
+"""Kinds that every cluster has."""
+
+_BY_KIND: Final = {resource.kind: resource for resource in (*CHILDREN, HTTP_ROUTE)}
 
 
 class ChildRef(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,10 +11,12 @@ from slipway_operator.api.reasons import ConditionType, Reason
 from slipway_operator.api.v1alpha1 import ModelDeploymentSpec
 from slipway_operator.conditions import Claim, View, is_complete, is_ready, judge, merged
 from slipway_operator.diagnosis import Diagnosis, Failure, diagnose
+from slipway_operator.listeners import GatewaySight
 from slipway_operator.names import selector_labels
 from slipway_operator.records import ChildRecord, DeploymentState, ModelRecord, PodRecord
 from slipway_operator.render.service import is_encrypted, service_exposure
-from slipway_operator.resources import DEPLOYMENT, INGRESS, SERVICE, ChildRef
+from slipway_operator.resources import DEPLOYMENT, ChildRef
+from slipway_operator.routes import Route, find_route
 from slipway_operator.revisions import Chosen, revision_status, rolled_back_to
 from slipway_operator.scaling import scaling, wanted_replicas
 
@@ -29,6 +31,7 @@ _QUIET: Final = frozenset(
         Reason.NO_PODS_READY,
         Reason.PODS_READY,
         Reason.ADDRESS_PENDING,
+        Reason.ROUTE_PENDING,
         Reason.SERVING_SPEC,
         Reason.DESIRED_WITHIN_RANGE,
         Reason.NO_BOUNDS,
@@ -43,6 +46,7 @@ _NORMAL: Final = frozenset(
         Reason.ROLLOUT_COMPLETE,
         Reason.SCALED_TO_ZERO,
         Reason.ADDRESS_ASSIGNED,
+        Reason.ROUTE_ACCEPTED,
         Reason.PAUSED,
         Reason.ROLLBACK_REQUESTED,
         Reason.TOO_FEW_REPLICAS,
@@ -84,6 +88,7 @@ class Situation:
     pods: list[PodRecord]
     previous: Status
     now: datetime
+    gateway_api: GatewaySight = field(default_factory=GatewaySight)
 
     @property
     def name(self) -> str:
@@ -115,7 +120,8 @@ class Situation:
 
 def report(situation: Situation) -> Report:
     diagnosis = _diagnosis(situation)
-    view = _view(situation, diagnosis)
+    route = _route(situation)
+    view = _view(situation, diagnosis, route)
     claims = judge(view)
     previous = situation.previous.get("conditions") or []
     now = situation.now.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -128,18 +134,20 @@ def report(situation: Situation) -> Report:
         "desiredReplicas": situation.replicas,
         "selector": ",".join(f"{name}={value}" for name, value in selector_labels(situation.name).items()),
         "replicaSummary": f"{situation.ready_current}/{situation.replicas}",
-        "url": _url(situation.spec, view.addresses),
+        "url": route.url,
         "internalURL": _internal_url(situation),
         "lastFailure": _last_failure(situation, diagnosis.worst, ready=is_ready(view), now=now),
     }
-    look_again = diagnosis.look_again
+    due = [route.look_again_seconds] if route.look_again_seconds is not None else []
+    if diagnosis.look_again is not None:
+        due.append(max((diagnosis.look_again - situation.now).total_seconds(), 0.0) + 1)
     status |= revision_status(
         situation.chosen, situation.previous, complete=is_complete(view) and situation.replicas > 0
     )
     return Report(
         status={name: value for name, value in status.items() if value is not None},
         notes=_notes(claims, previous),
-        look_again_seconds=max((look_again - situation.now).total_seconds(), 0.0) + 1 if look_again else None,
+        look_again_seconds=min(due, default=None),
     )
 
 
@@ -166,11 +174,9 @@ def _steadied(failure: Failure, situation: Situation) -> Failure:
     return replace(failure, message=known["message"]) if same else failure
 
 
-def _view(situation: Situation, diagnosis: Diagnosis) -> View:
+def _view(situation: Situation, diagnosis: Diagnosis, route: Route) -> View:
     deployment = situation.deployment
     progressing = deployment.conditions.get("Progressing") if deployment else None
-    ingress = situation.own.get(ChildRef(INGRESS.kind, situation.name))
-    exposure = situation.spec.exposure if situation.spec is not None else None
     worst = diagnosis.worst
     return View(
         accepted=situation.accepted,
@@ -192,9 +198,7 @@ def _view(situation: Situation, diagnosis: Diagnosis) -> View:
         cause=worst if worst is not None and worst.current else None,
         rolled_out=progressing is not None and progressing.reason == "NewReplicaSetAvailable",
         deadline_exceeded=progressing is not None and progressing.reason == "ProgressDeadlineExceeded",
-        service_exists=ChildRef(SERVICE.kind, situation.name) in situation.own,
-        ingress_wanted=exposure is not None and exposure.ingress is not None,
-        addresses=ingress.addresses if ingress is not None else (),
+        route=route.claim,
     )
 
 
@@ -205,13 +209,10 @@ def _older_pods_left(situation: Situation, deployment: DeploymentState | None) -
     return deployment is not None and deployment.replicas != deployment.updated_replicas
 
 
-def _url(spec: ModelDeploymentSpec | None, addresses: tuple[str, ...]) -> str | None:
-    if spec is None or spec.exposure is None or spec.exposure.ingress is None or not addresses:
-        return None
-    ingress = spec.exposure.ingress
-    scheme = "https" if ingress.tls is not None else "http"
-    host = ingress.host or (f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0])
-    return f"{scheme}://{host}{ingress.path.rstrip('/')}/"
+def _route(situation: Situation) -> Route:
+    if situation.spec is None:
+        return Route(Claim("Unknown", Reason.RECONCILING, "The spec cannot be read."), situation.previous.get("url"))
+    return find_route(situation.model.key, situation.spec, situation.own, situation.gateway_api)
 
 
 def _internal_url(situation: Situation) -> str | None:

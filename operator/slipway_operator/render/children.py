@@ -6,6 +6,7 @@ from slipway_operator.api.v1alpha1 import ModelDeploymentSpec
 from slipway_operator.render.config_map import render_config_map
 from slipway_operator.render.deployment import render_deployment
 from slipway_operator.render.disruption import render_pod_disruption_budget
+from slipway_operator.render.http_route import render_http_route
 from slipway_operator.render.ingress import render_ingress
 from slipway_operator.render.manifest import Manifest, Owner, RenderSettings
 from slipway_operator.render.network_policy import render_network_policy
@@ -34,5 +35,7 @@ def render_children(
         children.append(render_network_policy(owner, spec, spec.network_policy))
     if spec.exposure is not None and spec.exposure.ingress is not None:
         children.append(render_ingress(owner, spec.exposure.ingress))
+    if spec.exposure is not None and spec.exposure.gateway is not None:
+        children.append(render_http_route(owner, spec, spec.exposure.gateway))
     children.append(render_deployment(owner, spec, pods.template))
     return children

@@ -11,10 +11,11 @@ def config_hash(config: RuntimeConfig) -> str:
     return stable_hash(config.to_json())
 
 
-def render_config_map(owner: Owner, config: RuntimeConfig) -> Manifest:
+def render_config_map(owner: Owner, config: str) -> Manifest:
+    """`config` is the text of the file."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata(owner, config_map_name(owner.name)),
-        "data": {config_key(config_hash(config)): config.to_json()},
+        "data": {config_key(stable_hash(config)): config},
     }

@@ -31,6 +31,8 @@ class RenderSettings:
 
     runtime_image: str
     runtime_image_pull_policy: str = ""
+    always_upgrade: bool = False
+    """True: pods are rendered anew with this image and by this operator at once, not with the next change of a spec."""
 
 
 def metadata(owner: Owner, name: str, annotations: dict[str, str] | None = None) -> dict[str, Any]:

@@ -34,7 +34,7 @@ DEPLOYMENT = ChildRef("Deployment", "digits")
 SERVICE = ChildRef("Service", "digits")
 
 
-def test_the_deployment_is_applied_last() -> None:
+def test_the_deployment_is_applied_last_and_kept_as_a_revision_once_it_is_accepted() -> None:
     planned = plan_of(model(replicas=2, exposure={"ingress": {}}))
     assert [item.ref.kind for item in planned.applies] == [
         "ConfigMap",
@@ -43,6 +43,7 @@ def test_the_deployment_is_applied_last() -> None:
         "PodDisruptionBudget",
         "Ingress",
         "Deployment",
+        "ControllerRevision",
     ]
     assert claims(planned)["Accepted"] == ("Unknown", "Reconciling")
 
@@ -69,6 +70,7 @@ def test_every_condition_is_there_from_the_first_look_on() -> None:
         "Accepted",
         "RouteReady",
         "ScalingLimited",
+        "RolledBack",
         "Paused",
     ]
     assert planned.status["observedGeneration"] == 4
@@ -94,6 +96,7 @@ def test_a_child_is_changed_by_uid_and_made_without_one() -> None:
     assert {item.ref.kind: item.uid for item in changed.applies} == {
         "ConfigMap": "uid-ConfigMap",
         "Deployment": "uid-Deployment",
+        "ControllerRevision": None,
     }
 
 
@@ -214,6 +217,7 @@ def test_the_transition_time_moves_only_with_the_status() -> None:
         "Accepted": False,
         "RouteReady": False,
         "ScalingLimited": False,
+        "RolledBack": False,
         "Paused": False,
     }
     assert NOW.strftime("%Y-%m-%dT%H:%M:%SZ") in {item["lastTransitionTime"] for item in after["conditions"]}
