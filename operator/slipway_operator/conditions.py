@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final, Literal
 
 from slipway_operator.api.reasons import ConditionType, Reason
@@ -67,6 +66,7 @@ def judge(view: View) -> dict[ConditionType, Claim]:
         ConditionType.AVAILABLE: _available(view),
         ConditionType.PROGRESSING: _progressing(view),
         ConditionType.ACCEPTED: view.accepted,
+        ConditionType.STALLED: _stalled(view),
         ConditionType.ROUTE_READY: view.route,
         ConditionType.SCALING_LIMITED: _scaling_limited(view.scaling),
         ConditionType.ROLLED_BACK: _rolled_back(view),
@@ -139,6 +139,14 @@ def _progressing(view: View) -> Claim:
     if view.cause is not None:
         return Claim("True", Reason.ROLLING_OUT, f"Waiting: {view.cause.message}")
     return Claim("True", Reason.ROLLING_OUT, _rolling_out(view))
+
+
+def _stalled(view: View) -> Claim:
+    """What says False of a change that will not go on by itself, said so that tools which wait give up."""
+    for claim in (view.accepted, _progressing(view)):
+        if claim.status == "False":
+            return Claim("True", claim.reason, claim.message)
+    return Claim("False", Reason.NOT_STALLED, "Nothing keeps this generation from going on.")
 
 
 def _stuck() -> Claim:

@@ -1,4 +1,4 @@
-"""What the operator may do, as one table; the chart's ClusterRole and Role are generated from it. Pure.
+"""What the operator may do, as one table; the chart's ClusterRole and Roles are generated from it. Pure.
 
 Every verb is one that the code uses: `list` and `watch` by the informers and the sweep, `get` to look whose a name
 is before it is taken, `create` and `patch` by server-side apply, `delete` for a child that is no longer wanted.
@@ -22,6 +22,8 @@ class Permission:
     group: str
     resource: str
     verbs: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    """Only these objects; all when empty."""
 
 
 PERMISSIONS: Final[tuple[Permission, ...]] = (
@@ -52,8 +54,17 @@ CLUSTER_PERMISSIONS: Final[tuple[Permission, ...]] = (
 """Needed once, and only when the operator serves the whole cluster."""
 
 
+def lease_permissions(name: str) -> tuple[Permission, ...]:
+    """Needed in the namespace of the Lease of this name. What is created has no name yet as far as rules go."""
+    group = "coordination.k8s.io"
+    return (Permission(group, "leases", ("create",)), Permission(group, "leases", ("get", "update"), (name,)))
+
+
 def rules(permissions: tuple[Permission, ...]) -> list[dict[str, Any]]:
     """As the `rules` of a Role or ClusterRole."""
     return [
-        {"apiGroups": [item.group], "resources": [item.resource], "verbs": list(item.verbs)} for item in permissions
+        {"apiGroups": [item.group], "resources": [item.resource]}
+        | ({"resourceNames": list(item.names)} if item.names else {})
+        | {"verbs": list(item.verbs)}
+        for item in permissions
     ]

@@ -15,13 +15,15 @@ from slipway_operator.cache import Cache, Memory, Refusal
 from slipway_operator.drift import differences
 from slipway_operator.errors import ConflictError, NotFoundError, RefusedError, TransientError
 from slipway_operator.events import EventRecorder
+from slipway_operator.gateways import GatewayApi
 from slipway_operator.kube import KubeApi
+from slipway_operator.listeners import GatewaySight
 from slipway_operator.logs import about
 from slipway_operator.names import COMPONENT, MANIFEST_HASH_ANNOTATION
 from slipway_operator.object_metrics import seconds_to_ready
 from slipway_operator.plan import Apply, Observed, Plan, Policy, plan, wanted_children
 from slipway_operator.records import ChildRecord, ModelRecord, child_record
-from slipway_operator.resources import ChildRef, Key
+from slipway_operator.resources import HTTP_ROUTE, ChildRef, Key
 
 REFUSED_RETRY_BASE_SECONDS: Final = 2.0
 REFUSED_RETRY_LIMIT_SECONDS: Final = 300.0
@@ -37,6 +39,7 @@ class Reconciler:
     cache: Cache
     policy: Policy
     recorder: EventRecorder
+    gateways: GatewayApi
     ready_after: Callable[[float], None] = lambda seconds: None
     """Told how long it took, whenever one becomes Ready."""
 
@@ -46,15 +49,18 @@ class Reconciler:
         if model is None or model.deleting:
             return None
         memory = self.cache.memory(model)
-        strangers = await self._strangers(model)
-        wanted = plan(self._observed(model, memory, strangers), self.policy)
+        sight = await self.gateways.sight(model)
+        strangers = await self._strangers(model, sight)
+        wanted = plan(self._observed(model, memory, strangers, sight), self.policy)
         if wanted.applies or wanted.deletes:
             await self._act(model, memory, wanted)
-            wanted = plan(self._observed(model, memory, strangers), self.policy)
+            wanted = plan(self._observed(model, memory, strangers, sight), self.policy)
         await self._write_status(model, memory, wanted)
         return wanted.requeue_after
 
-    def _observed(self, model: ModelRecord, memory: Memory, strangers: dict[ChildRef, ChildRecord]) -> Observed:
+    def _observed(
+        self, model: ModelRecord, memory: Memory, strangers: dict[ChildRef, ChildRecord], sight: GatewaySight
+    ) -> Observed:
         return Observed(
             model=model,
             children=strangers | self.cache.children(model.key),
@@ -62,14 +68,15 @@ class Reconciler:
             memory=memory,
             now=clock.utc_now(),
             monotonic=clock.monotonic(),
+            gateway_api=sight,
         )
 
-    async def _strangers(self, model: ModelRecord) -> dict[ChildRef, ChildRecord]:
+    async def _strangers(self, model: ModelRecord, sight: GatewaySight) -> dict[ChildRef, ChildRecord]:
         """Objects that have a child's name and lack our labels, so that no watch shows them."""
         known = self.cache.children(model.key)
         found = {}
         for ref in wanted_children(model, known, self.policy):
-            if ref in known:
+            if ref in known or (ref.kind == HTTP_ROUTE.kind and not sight.served):
                 continue
             body = await self.api.get(ref.resource, model.key.namespace, ref.name)
             if body is not None:

@@ -219,7 +219,7 @@ class Termination:
 
 @dataclass(frozen=True)
 class PodRecord:
-    """A pod and its runtime container."""
+    """A pod, and of its containers the one that holds it up."""
 
     key: Key
     name: str
@@ -237,6 +237,12 @@ class PodRecord:
     scheduled_since: datetime | None
     mounted_objects: tuple[str, ...]
     """Objects of users that its volumes come from, such as `Secret keys`."""
+    node: str
+    """Empty until it is scheduled."""
+    address: str
+    """Its IP address; empty until it has one."""
+    container: str
+    """This and what follows is about the runtime's container, or about one that others added and that fails."""
     waiting_reason: str
     waiting_message: str
     running_since: datetime | None
@@ -256,10 +262,9 @@ def pod_record(body: Body) -> PodRecord | None:
     annotations = metadata.get("annotations") or {}
     status = body.get("status") or {}
     conditions: dict[str, StatusCondition] = _conditions(status)
-    runtime: Body = next(
-        (item for item in status.get("containerStatuses") or [] if item.get("name") == RUNTIME_CONTAINER), {}
-    )
-    state = runtime.get("state") or {}
+    spec: Body = body.get("spec") or {}
+    container = _deciding_container(status)
+    state = container.get("state") or {}
     waiting = state.get("waiting") or {}
     return PodRecord(
         key=Key(metadata["namespace"], name),
@@ -275,14 +280,41 @@ def pod_record(body: Body) -> PodRecord | None:
         ready_changed=_changed(status, "Ready"),
         conditions=conditions,
         scheduled_since=_changed(status, "PodScheduled") if _holds(conditions, "PodScheduled") else None,
-        mounted_objects=_mounted_objects(body.get("spec") or {}),
+        mounted_objects=_mounted_objects(spec),
+        node=spec.get("nodeName") or "",
+        address=status.get("podIP") or "",
+        container=container.get("name") or RUNTIME_CONTAINER,
         waiting_reason=waiting.get("reason") or "",
         waiting_message=waiting.get("message") or "",
         running_since=_time((state.get("running") or {}).get("startedAt")),
-        started=bool(runtime.get("started")),
-        terminated=_termination(state.get("terminated") or (runtime.get("lastState") or {}).get("terminated")),
+        started=bool(container.get("started")),
+        terminated=_termination(state.get("terminated") or (container.get("lastState") or {}).get("terminated")),
         resource_version=_version(metadata),
     )
+
+
+def _deciding_container(status: Body) -> Body:
+    """Containers that meshes and webhooks add can keep a pod from serving as well: one that must end before the runtime
+    begins, or one that fails beside a runtime that is well."""
+    first = next((item for item in status.get("initContainerStatuses") or [] if _fails(item)), None)
+    others = status.get("containerStatuses") or []
+    runtime: Body = next((item for item in others if item.get("name") == RUNTIME_CONTAINER), {})
+    beside = None
+    if runtime.get("ready") or not _fails(runtime):
+        beside = next((item for item in others if item is not runtime and _fails(item)), None)
+    if beside is None and runtime.get("ready"):
+        beside = next((item for item in others if not item.get("ready")), None)
+    return first or beside or runtime
+
+
+def _fails(container: Body) -> bool:
+    """It waits for what may never come, or has ended badly."""
+    if container.get("ready"):
+        return False
+    state = container.get("state") or {}
+    waiting = (state.get("waiting") or {}).get("reason") or ""
+    ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
+    return waiting not in ("", "ContainerCreating", "PodInitializing") or bool(ended.get("exitCode"))
 
 
 def _holds(conditions: dict[str, StatusCondition], kind: str) -> bool:

@@ -16,8 +16,8 @@ from slipway_operator.names import selector_labels
 from slipway_operator.records import ChildRecord, DeploymentState, ModelRecord, PodRecord
 from slipway_operator.render.service import is_encrypted, service_exposure
 from slipway_operator.resources import DEPLOYMENT, ChildRef
-from slipway_operator.routes import Route, find_route
 from slipway_operator.revisions import Chosen, revision_status, rolled_back_to
+from slipway_operator.routes import Route, find_route
 from slipway_operator.scaling import scaling, wanted_replicas
 
 Status = dict[str, Any]
@@ -35,6 +35,7 @@ _QUIET: Final = frozenset(
         Reason.SERVING_SPEC,
         Reason.DESIRED_WITHIN_RANGE,
         Reason.NO_BOUNDS,
+        Reason.NOT_STALLED,
     }
 )
 """Passing states, and what another condition tells better."""

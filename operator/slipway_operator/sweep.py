@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from slipway_operator import clock
 from slipway_operator.cache import Cache, owner_key
 from slipway_operator.errors import ApiError
+from slipway_operator.gateways import GatewayApi
 from slipway_operator.kube import KubeApi
 from slipway_operator.metrics import Metrics
 from slipway_operator.names import COMPONENT, MANAGED_BY_LABEL
 from slipway_operator.records import child_record, model_record, pod_record
-from slipway_operator.resources import CHILDREN, MODEL, POD, Key, Resource
+from slipway_operator.resources import CHILDREN, HTTP_ROUTE, MODEL, POD, Key, Resource
 from slipway_operator.workqueue import WorkQueue
 
 GATHER_SECONDS: Final = 1.0
@@ -30,9 +32,16 @@ class Sweep:
     """`namespaces` empty: the whole cluster."""
 
     def __init__(
-        self, api: KubeApi, cache: Cache, queue: WorkQueue[Key], metrics: Metrics, namespaces: tuple[str, ...]
+        self,
+        api: KubeApi,
+        cache: Cache,
+        queue: WorkQueue[Key],
+        metrics: Metrics,
+        namespaces: tuple[str, ...],
+        gateways: GatewayApi,
     ) -> None:
         self._api = api
+        self._gateways = gateways
         self._cache = cache
         self._queue = queue
         self._metrics = metrics
@@ -70,6 +79,11 @@ class Sweep:
         started = clock.monotonic()
         for resource in (*CHILDREN, POD):
             await self._children(resource)
+        if self._gateways.served:
+            await self._children(HTTP_ROUTE)
+        else:
+            # With the CRD went all of them.
+            self._cache.retain_children(HTTP_ROUTE.kind, set(), sys.maxsize, None)
         await self._models()
         self.primed = True
         self._metrics.sweep_seconds.observe(clock.monotonic() - started)

@@ -7,11 +7,11 @@ from typing import Annotated, Final, Literal
 from pydantic import ConfigDict, Field
 
 from slipway_operator.api.container import SecretReference
-from slipway_operator.api.fields import Annotations, HostName, ObjectName
+from slipway_operator.api.fields import PORT_LIMIT, Annotations, HostName, ObjectName, Port, RoutePath
+from slipway_operator.api.gateway import GatewayExposure
 from slipway_operator.api.schema import ApiModel, Rule, number, rules
 
-_PORT_LIMIT: Final = 65_535
-Port = Annotated[int, Field(ge=1, le=_PORT_LIMIT)]
+BODY_LIMIT_BYTES: Final = 4 * 1024**3
 
 
 class ServiceExposure(ApiModel):
@@ -21,7 +21,7 @@ class ServiceExposure(ApiModel):
         json_schema_extra=rules(
             Rule(
                 "!has(self.grpcPort) || self.grpcPort != self.port",
-                f"got {{{number('self.grpcPort', _PORT_LIMIT)}}}, expected another port than"
+                f"got {{{number('self.grpcPort', PORT_LIMIT)}}}, expected another port than"
                 " spec.exposure.service.port, which HTTP has already. Choose another, such as 9000.",
                 field_path=".grpcPort",
             )
@@ -63,38 +63,45 @@ class IngressExposure(ApiModel):
     """IngressClass. The cluster's default class applies when unset."""
     host: HostName | None = None
     """Host name of the route. All hosts when unset."""
-    path: Annotated[
-        str,
-        Field(
-            max_length=1024,
-            json_schema_extra=rules(
-                Rule(
-                    r"self.matches('^/([-A-Za-z0-9._~]+(/[-A-Za-z0-9._~]+)*)?$')",
-                    "got '{self}', expected / or segments such as /models/digits without a slash at the end. Remove"
-                    " what is not a letter, a digit or one of - . _ ~",
-                ),
-                Rule(
-                    r"!self.matches('/[.][.]?(/|$)')",
-                    "got '{self}', expected a path without the segments . and .. that clients resolve away. Write the"
-                    " path that they lead to.",
-                ),
-            ),
-        ),
-    ] = "/"
+    path: RoutePath = "/"
     """Path prefix of the route. The runtime strips it, so any Ingress controller will do."""
     tls: IngressTls | None = None
     """HTTPS with this certificate."""
+    max_body_bytes: Annotated[int, Field(ge=1, le=BODY_LIMIT_BYTES)] | None = None
+    """The largest request body that the Ingress controller lets through. As `spec.traffic.maxRequestBytes` when unset.
+    The operator writes it, and the timeouts, in the annotations of the controllers that it knows."""
     annotations: Annotations = {}
-    """Annotations of the Ingress, for its controller."""
+    """Annotations of the Ingress, for its controller. One that is given here counts more than one that the operator
+    would write."""
 
 
 class Exposure(ApiModel):
     """How clients reach the model."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "!has(self.ingress) || !has(self.gateway)",
+                "stands beside spec.exposure.ingress, expected one of the two, because a model has one route and one URL."
+                " Remove the one that the cluster has no controller for.",
+                field_path=".gateway",
+                reason="FieldValueForbidden",
+            )
+        )
+    )
+
     service: ServiceExposure | None = None
     """The Service; it always exists, this sets its kind."""
     ingress: IngressExposure | None = None
     """An Ingress, when the model is to be reached from outside the cluster."""
+    gateway: GatewayExposure | None = None
+    """An HTTPRoute of the Gateway API instead of an Ingress. Needs the Gateway API and a Gateway in the cluster."""
+
+    @property
+    def path(self) -> str:
+        """The prefix under which requests come from outside; empty for all paths."""
+        route = self.ingress or self.gateway
+        return route.path.rstrip("/") if route is not None else ""
 
 
 class Authentication(ApiModel):
@@ -119,7 +126,7 @@ class Traffic(ApiModel):
 
     request_timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
     """A request older than this is answered 504. It sizes the pod's grace period too."""
-    max_request_bytes: Annotated[int, Field(ge=1, le=4 * 1024**3)] = 64 * 1024**2
+    max_request_bytes: Annotated[int, Field(ge=1, le=BODY_LIMIT_BYTES)] = 64 * 1024**2
     """A larger request body is answered 413."""
     auth: Authentication | None = None
     """API keys that clients must present. Everyone who reaches the Service may ask when unset."""

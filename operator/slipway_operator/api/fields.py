@@ -33,6 +33,29 @@ HostName = Annotated[
     ),
 ]
 
+RoutePath = Annotated[
+    str,
+    Field(
+        max_length=1024,
+        json_schema_extra=rules(
+            Rule(
+                r"self.matches('^/([-A-Za-z0-9._~]+(/[-A-Za-z0-9._~]+)*)?$')",
+                "got '{self}', expected / or segments such as /models/digits without a slash at the end. Remove"
+                " what is not a letter, a digit or one of - . _ ~",
+            ),
+            Rule(
+                r"!self.matches('/[.][.]?(/|$)')",
+                "got '{self}', expected a path without the segments . and .. that clients resolve away. Write the"
+                " path that they lead to.",
+            ),
+        ),
+    ),
+]
+"""A prefix of paths at which a model is reached from outside."""
+
+PORT_LIMIT: Final = 65_535
+Port = Annotated[int, Field(ge=1, le=PORT_LIMIT)]
+
 Quantity = Annotated[
     int | str,
     Field(

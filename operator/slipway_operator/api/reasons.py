@@ -19,6 +19,8 @@ class ConditionType(StrEnum):
     """The change is on its way. False when it is stuck; the reason says why."""
     ACCEPTED = "Accepted"
     """The spec can be carried out: its children were accepted by the API server."""
+    STALLED = "Stalled"
+    """The change does not go on by itself; the reason says why. Tools that wait for an object (Flux, helm) give up."""
     ROUTE_READY = "RouteReady"
     """The way in from outside is there: the Ingress or the load balancer has an address, the Gateway has accepted the
     HTTPRoute. True as well when only the Service was asked for."""
@@ -71,6 +73,8 @@ class Reason(StrEnum):
     """Pods of this generation are starting."""
     ROLLOUT_COMPLETE = "RolloutComplete"
     """Every pod is of this generation and ready."""
+    NOT_STALLED = "NotStalled"
+    """Nothing keeps this generation from going on."""
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
     """`spec.rollout.progressDeadlineSeconds` passed without progress and no better cause was found."""
     UNSCHEDULABLE = "Unschedulable"

@@ -320,7 +320,10 @@ class ModelDeployment(ApiModel):
 
     spec: ModelDeploymentSpec
     """What is to be served, and how."""
-    status: ModelDeploymentStatus | None = None
+    # Tools that wait take an object without a status for one that is done.
+    status: Annotated[ModelDeploymentStatus | None, Field(json_schema_extra={"default": {"observedGeneration": -1}})] = (
+        None
+    )
     """What the operator has seen."""
 
 

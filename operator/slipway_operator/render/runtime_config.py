@@ -100,6 +100,4 @@ def _warmup_samples(spec: ModelDeploymentSpec) -> list[WarmupSample]:
 
 
 def _root_path(spec: ModelDeploymentSpec) -> str:
-    if spec.exposure is None or spec.exposure.ingress is None:
-        return ""
-    return spec.exposure.ingress.path.rstrip("/")
+    return spec.exposure.path if spec.exposure is not None else ""
