@@ -1,16 +1,21 @@
-"""The installation's settings, read from the environment. Pure: the environment is passed in."""
+"""The installation's settings, read from the environment, which is passed in."""
 
 from __future__ import annotations
 
 import math
+import platform
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+from uuid import uuid4
 
 from slipway_operator.errors import SettingsError
+from slipway_operator.lease import LeaseTimes
+from slipway_operator.names import COMPONENT
 from slipway_operator.object_metrics import ObjectDetail
 from slipway_operator.render.manifest import RenderSettings
+from slipway_operator.resources import Key
 
 KNOWN_SCHEMES: Final = ("s3", "https", "http", "file")
 PULL_POLICIES: Final = ("", "Always", "IfNotPresent", "Never")
@@ -19,6 +24,16 @@ LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 LOG_FORMATS: Final = ("json", "text")
 
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_OBJECT_NAME: Final = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+
+@dataclass(frozen=True)
+class LeaseSettings:
+    """Which Lease, who we are, and how long it holds."""
+
+    key: Key
+    identity: str
+    times: LeaseTimes
 
 
 @dataclass(frozen=True)
@@ -35,6 +50,7 @@ class Settings:
     http_port: int
     writes_per_second: float
     sweep_seconds: float
+    lease: LeaseSettings
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -59,7 +75,47 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         http_port=int(_number(environment, "SLIPWAY_HTTP_PORT", "8080", 1, 65535)),
         writes_per_second=_number(environment, "SLIPWAY_WRITES_PER_SECOND", "50", 1, 10_000),
         sweep_seconds=_number(environment, "SLIPWAY_SWEEP_SECONDS", "300", 1, 86_400),
+        lease=_lease(environment),
     )
+
+
+def _lease(environment: Mapping[str, str]) -> LeaseSettings:
+    times = LeaseTimes(
+        duration_seconds=int(_number(environment, "SLIPWAY_LEASE_DURATION_SECONDS", "15", 3, 600)),
+        renew_deadline_seconds=_number(environment, "SLIPWAY_LEASE_RENEW_DEADLINE_SECONDS", "10", 1, 600),
+        retry_seconds=_number(environment, "SLIPWAY_LEASE_RETRY_SECONDS", "2", 0.1, 60),
+    )
+    if times.renew_deadline_seconds > 0.8 * times.duration_seconds:
+        raise SettingsError(
+            f"SLIPWAY_LEASE_RENEW_DEADLINE_SECONDS: got {times.renew_deadline_seconds:g}, expected at most"
+            f" {0.8 * times.duration_seconds:g}, four fifths of SLIPWAY_LEASE_DURATION_SECONDS: the rest is for writes"
+            " under way and for clocks of different speed. Lower it or raise the duration."
+        )
+    if times.retry_seconds > times.renew_deadline_seconds / 3:
+        raise SettingsError(
+            f"SLIPWAY_LEASE_RETRY_SECONDS: got {times.retry_seconds:g}, expected at most"
+            f" {times.renew_deadline_seconds / 3:.3g}, a third of SLIPWAY_LEASE_RENEW_DEADLINE_SECONDS: one lost"
+            " renewal must not stop the operator. Lower it or raise the deadline."
+        )
+    host = platform.node() or COMPONENT
+    return LeaseSettings(
+        key=Key(
+            _name(environment, "SLIPWAY_LEASE_NAMESPACE", "default", _NAMESPACE),
+            _name(environment, "SLIPWAY_LEASE_NAME", COMPONENT, _OBJECT_NAME),
+        ),
+        # A name that no other process has: two that share one would both believe to hold the Lease.
+        identity=environment.get("SLIPWAY_LEASE_IDENTITY", "").strip() or f"{host}_{uuid4()}",
+        times=times,
+    )
+
+
+def _name(environment: Mapping[str, str], name: str, default: str, pattern: re.Pattern[str]) -> str:
+    value = environment.get(name, "").strip() or default
+    if not pattern.fullmatch(value):
+        raise SettingsError(
+            f"{name}: got {value!r}, expected a name of lower-case letters, digits and hyphens, as Kubernetes has it."
+        )
+    return value
 
 
 def _choice(environment: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:

@@ -92,7 +92,10 @@ class Runtime(Values):
     """What the served models run in, unless a ModelDeployment names an image of its own."""
 
     image: Image = Image(repository="ghcr.io/slipway-dev/runtime")
-    """Image that serves the models. Changing it rolls every model that does not set `spec.runtime.image`."""
+    """Image that serves the models, unless a ModelDeployment sets `spec.runtime.image`."""
+    upgrade_policy: Literal["OnChange", "Always"] = "OnChange"
+    """When models take up another image and what another version of the operator renders. OnChange: each with the next
+    change of its own spec that concerns its pods, so that an upgrade restarts nothing. Always: all of them at once."""
 
 
 class Crds(Values):
