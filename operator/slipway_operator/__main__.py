@@ -6,12 +6,16 @@ import asyncio
 import logging
 import os
 import sys
+from typing import Final
 
 import click
 
 from slipway_operator import __version__, application, logs, settings
-from slipway_operator.errors import SettingsError
+from slipway_operator.errors import LeaseLostError, SettingsError
 from slipway_operator.names import COMPONENT
+
+LEASE_LOST: Final = 3
+"""Exit code."""
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,6 +41,9 @@ def run() -> None:
     except SettingsError as error:
         click.echo(f"{COMPONENT}: {error}", err=True)
         sys.exit(2)
+    except LeaseLostError:
+        # Told in the log already. The next process waits for its turn with nothing left of this one's view.
+        sys.exit(LEASE_LOST)
     except Exception:
         # The process ends here; the next one starts from the cluster's state.
         logging.getLogger(COMPONENT).exception("the operator ended")

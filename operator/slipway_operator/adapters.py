@@ -14,13 +14,15 @@ from typing import Any, Final
 
 import aiohttp
 import kopf
+from kopf._cogs.structs.references import Insights
 from kubernetes.aio.client import Configuration
 
 from slipway_operator.access import new_session
 from slipway_operator.cache import Cache, owner_key
+from slipway_operator.gateways import GatewayApi
 from slipway_operator.metrics import Metrics
 from slipway_operator.records import child_record, model_record, pod_record
-from slipway_operator.resources import CHILDREN, MODEL, POD, Key, Resource
+from slipway_operator.resources import CHILDREN, HTTP_ROUTE, MODEL, POD, Key, Resource
 from slipway_operator.sweep import CHILD_SELECTOR
 from slipway_operator.workqueue import WorkQueue
 
@@ -36,10 +38,14 @@ async def watch(
     metrics: Metrics,
     namespaces: tuple[str, ...],
     on_list: Callable[[], None],
+    started: Callable[[], None],
+    stop: asyncio.Event,
+    gateways: GatewayApi,
 ) -> None:
-    """Until SIGTERM or SIGINT, for which kopf puts its own handlers in place. `on_list`: a watch is begun anew.
+    """Until `stop`. `on_list`: a watch is begun anew.
 
-    At its end it cancels every task that was started after it; those started before live on.
+    kopf puts handlers of its own in place for SIGTERM and SIGINT; `started` is called after that. At its end it
+    cancels every task that was started after it; those started before live on.
     """
     registry = kopf.OperatorRegistry()
     _register_login(registry, configuration, _trace(metrics, on_list))
@@ -47,13 +53,41 @@ async def watch(
     _register_pods(registry, cache, queue, metrics)
     for resource in CHILDREN:
         _register_children(registry, cache, queue, metrics, resource)
-    await kopf.operator(
+    insights = await _follow_routes(registry, gateways, cache, queue, metrics)
+    older = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
         registry=registry,
+        insights=insights,
         settings=_settings(bool(namespaces)),
         standalone=True,
         clusterwide=not namespaces,
         namespaces=namespaces,
+        stop_flag=stop,
     )
+    started()
+    await kopf.run_tasks(tasks, ignored=older)
+
+
+async def _follow_routes(
+    registry: kopf.OperatorRegistry, gateways: GatewayApi, cache: Cache, queue: WorkQueue[Key], metrics: Metrics
+) -> Insights:
+    """kopf warns of handlers for kinds that there are not, and follows CRDs only where it serves the whole cluster."""
+    insights = Insights()
+    registered = False
+
+    async def watch_routes(served: bool) -> None:
+        nonlocal registered
+        if served and not registered:
+            _register_children(registry, cache, queue, metrics, HTTP_ROUTE)
+            registered = True
+        async with insights.revised:
+            (insights.watched_resources.add if served else insights.watched_resources.discard)(_ROUTES)
+            insights.revised.notify_all()
+
+    gateways.watch = watch_routes
+    if gateways.served:
+        await watch_routes(True)
+    return insights
 
 
 def _settings(namespaced: bool) -> kopf.OperatorSettings:
@@ -69,7 +103,7 @@ def _settings(namespaced: bool) -> kopf.OperatorSettings:
     settings.watching.reconnect_backoff = 1
     settings.watching.inactivity_timeout = 70
     settings.watching.chunk_size = 500
-    for resource in (*CHILDREN, POD):
+    for resource in (*CHILDREN, HTTP_ROUTE, POD):
         selector = (
             (resource.group, resource.version, resource.plural)
             if resource.group
@@ -124,7 +158,15 @@ def _trace(metrics: Metrics, on_list: Callable[[], None]) -> aiohttp.TraceConfig
     return trace
 
 
-_KNOWN: Final = frozenset(resource.plural for resource in (*CHILDREN, POD, MODEL))
+_KNOWN: Final = frozenset(resource.plural for resource in (*CHILDREN, HTTP_ROUTE, POD, MODEL))
+_ROUTES: Final = kopf.Resource(
+    HTTP_ROUTE.group,
+    HTTP_ROUTE.version,
+    HTTP_ROUTE.plural,
+    kind=HTTP_ROUTE.kind,
+    namespaced=True,
+    verbs=frozenset({"list", "watch"}),
+)
 
 
 def _plural(path: str) -> str:

@@ -13,3 +13,8 @@ def utc_now() -> datetime:
 def monotonic() -> float:
     """Seconds, for durations only."""
     return time.monotonic()
+
+
+def boottime() -> float:
+    """Seconds that go on while the machine sleeps, which is when others wait for us. For the Lease."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

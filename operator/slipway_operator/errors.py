@@ -7,6 +7,10 @@ class SettingsError(Exception):
     """The environment contradicts itself or lacks something; the process cannot start."""
 
 
+class LeaseLostError(Exception):
+    """Another operator holds the Lease; this process knows the cluster no better than one that starts."""
+
+
 class ApiError(Exception):
     """The API server did not do what it was asked. `message` holds its own words."""
 
@@ -34,3 +38,10 @@ class TransientError(ApiError):
     def __init__(self, status: int, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(status, message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class FencedError(TransientError):
+    """The write was not sent, because the Lease is not held or was not renewed in time."""
+
+    def __init__(self) -> None:
+        super().__init__(0, "the Lease was not renewed in time, so nothing may be written")

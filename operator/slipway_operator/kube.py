@@ -1,6 +1,7 @@
 """The API server as the operator uses it: a few calls, written with `kubernetes.aio`.
 
-No write is sent unless the fence lets it through, and none may take longer than the fence says. A failed write is not tried again here: the work queue is the retry, and it looks at the cluster anew first.
+No write is sent unless the fence lets it through, and none may take longer than the fence says. A failed write is not
+tried again here: the work queue is the retry, and it looks at the cluster anew first.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The operator's own HTTP port: /healthz, /readyz and /metrics.
 
-Neither probe asks the API server: an outage of the API server must not restart every operator.
+Neither probe asks the API server: an outage of the API server must not restart every operator. A standby is ready as
+well, since it can take over; a rollout that waited for all to lead would wait for ever.
 """
 
 from __future__ import annotations
@@ -36,18 +37,22 @@ class Heart:
 
 
 def application(
-    metrics: Metrics, *, health_problem: Callable[[], str | None], ready_problem: Callable[[], str | None]
+    metrics: Metrics,
+    *,
+    health_problem: Callable[[], str | None],
+    ready_problem: Callable[[], str | None],
+    standing: Callable[[], str],
 ) -> web.Application:
-    """A problem is a sentence; None is health."""
+    """A problem is a sentence; None is health. `standing` says whether this process leads."""
 
-    def answer(problem: str | None) -> web.Response:
-        return web.Response(text=f"{problem or 'ok'}\n", status=503 if problem else 200)
+    def answer(problem: str | None, words: str = "ok") -> web.Response:
+        return web.Response(text=f"{problem or words}\n", status=503 if problem else 200)
 
     async def healthz(request: web.Request) -> web.Response:
         return answer(health_problem())
 
     async def readyz(request: web.Request) -> web.Response:
-        return answer(ready_problem())
+        return answer(ready_problem(), f"ok: {standing()}")
 
     async def metrics_text(request: web.Request) -> web.Response:
         return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE})

@@ -69,7 +69,7 @@ def test_it_serves_probes_and_metrics(models: Models, operator: OperatorProcess)
     models.create()
     models.wait_condition("Accepted", "True", "Valid")
     assert operator.fetch("/healthz") == (200, "ok\n")
-    assert operator.fetch("/readyz") == (200, "ok\n")
+    assert operator.fetch("/readyz") == (200, "ok: leading\n")
     text = operator.fetch("/metrics")[1]
     assert 'slipway_operator_reconcile_duration_seconds_count{result="success"}' in text
     assert 'slipway_operator_watch_last_opened_timestamp_seconds{resource="modeldeployments"}' in text

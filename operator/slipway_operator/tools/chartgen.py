@@ -64,8 +64,12 @@ def crd_template() -> str:
 
 
 def rules_template() -> str:
-    """The permissions of `slipway_operator.rbac` as named templates, for a Role and a ClusterRole."""
-    tables = {"slipway.rules": rbac.PERMISSIONS, "slipway.clusterRules": rbac.CLUSTER_PERMISSIONS}
+    """The permissions of `slipway_operator.rbac` as named templates, for Roles and a ClusterRole."""
+    tables = {
+        "slipway.rules": rbac.PERMISSIONS,
+        "slipway.clusterRules": rbac.CLUSTER_PERMISSIONS,
+        "slipway.leaseRules": rbac.lease_permissions('{{ include "slipway.operatorName" . }}'),
+    }
     return "".join(
         f'{{{{- define "{name}" -}}}}\n{to_yaml(rbac.rules(table), flow_leaves=True)}{{{{- end }}}}\n'
         for name, table in tables.items()

@@ -43,7 +43,7 @@ def against(
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         host, port = runner.addresses[0][:2]
-        api = AioKubeApi(Configuration(host=f"http://{host}:{port}"), TokenBucket(1000), metrics)
+        api = AioKubeApi(Configuration(host=f"http://{host}:{port}"), TokenBucket(1000), metrics, lambda: 10.0)
         try:
             await use(api)
         finally:
@@ -79,7 +79,7 @@ def test_answers_are_told_apart_by_what_is_to_be_done(status: int, message: str,
 
 def test_a_server_that_is_away_is_a_transient_error_without_its_details() -> None:
     async def scenario() -> None:
-        api = AioKubeApi(Configuration(host="http://127.0.0.1:9"), TokenBucket(1000), Metrics())
+        api = AioKubeApi(Configuration(host="http://127.0.0.1:9"), TokenBucket(1000), Metrics(), lambda: 10.0)
         try:
             with pytest.raises(TransientError, match="the API server gave no answer") as caught:
                 await api.get(SERVICE, "vision", "digits")
