@@ -56,3 +56,27 @@ app.kubernetes.io/component: operator
 {{- printf "%s:%s" $image.repository (default (index . 1) $image.tag) }}
 {{- end }}
 {{- end }}
+
+{{- /* Labels of what Prometheus and Grafana select, the user's last: (list $ .labels). */ -}}
+{{- define "slipway.monitoringLabels" -}}
+{{- $root := index . 0 }}
+{{- mergeOverwrite (fromYaml (include "slipway.labels" $root)) (dict "app.kubernetes.io/name" (include "slipway.name" $root) "app.kubernetes.io/component" "monitoring") (index . 1) | toYaml }}
+{{- end }}
+
+{{- /* Refuses a value that needs what the cluster does not have: (list $ "path.of.the.value"). */ -}}
+{{- define "slipway.needPrometheusOperator" -}}
+{{- $root := index . 0 }}
+{{- if not ($root.Capabilities.APIVersions.Has "monitoring.coreos.com/v1") }}
+{{- fail (printf "%s.enabled: is true, and the cluster does not know monitoring.coreos.com/v1. Install the CRDs of the Prometheus Operator first, or set it to false. For `helm template` add --api-versions monitoring.coreos.com/v1." (index . 1)) }}
+{{- end }}
+{{- end }}
+
+
+{{- /* What the operator reads: CLASS=CONTROLLER, separated by commas. */ -}}
+{{- define "slipway.ingressClasses" -}}
+{{- $found := list }}
+{{- range $class, $controller := .Values.ingress.classes }}
+{{- $found = append $found (printf "%s=%s" $class $controller) }}
+{{- end }}
+{{- join "," $found }}
+{{- end }}

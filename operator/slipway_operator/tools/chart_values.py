@@ -6,15 +6,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
-Object = dict[str, Any]
-Labels = dict[str, str]
-Digest = Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64})?$")]
-Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+from slipway_operator.tools.monitoring_values import Metrics, Monitoring, NetworkPolicy
+from slipway_operator.tools.value_types import Digest, Labels, Namespace, Object, Values
 
 _RESTRICTED_POD: Object = {
     "runAsNonRoot": True,
@@ -29,12 +26,9 @@ _RESTRICTED_CONTAINER: Object = {
 }
 
 
-class Values(BaseModel):
-    """camelCase in values files; an unknown key is an error and not a setting without effect."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel, validate_by_name=True, extra="forbid", use_attribute_docstrings=True
-    )
+IngressController = Literal[
+    "alb", "application-gateway", "contour", "haproxy", "kong", "nginx", "none", "openshift", "traefik"
+]
 
 
 class Image(Values):
@@ -98,6 +92,16 @@ class Runtime(Values):
     change of its own spec that concerns its pods, so that an upgrade restarts nothing. Always: all of them at once."""
 
 
+class Ingress(Values):
+    """What serves the Ingresses that models ask for. Each controller has annotations of its own for timeouts and sizes;
+    the operator knows a controller by the class that it installs by default."""
+
+    default_class: Annotated[str, Field(max_length=253)] = ""
+    """Name of the IngressClass that the cluster gives to an Ingress without one."""
+    classes: dict[str, IngressController] = {}
+    """Controllers behind classes of other names, such as `{internal: nginx}`."""
+
+
 class Crds(Values):
     """The CustomResourceDefinition of ModelDeployment."""
 
@@ -127,22 +131,6 @@ class Rbac(Values):
     """Add ModelDeployments to the cluster's `view`, `edit` and `admin` roles."""
 
 
-class MetricsService(Values):
-    """The Service in front of the operator's metrics and probes."""
-
-    port: Annotated[int, Field(ge=1, le=65535)] = 8080
-    """Port of the Service."""
-    annotations: Labels = {}
-    """Annotations of the Service, such as those a Prometheus discovers by."""
-
-
-class Metrics(Values):
-    """The operator's own metrics."""
-
-    service: MetricsService = MetricsService()
-    """Service with `/metrics`, `/healthz` and `/readyz`."""
-
-
 class ChartValues(Values):
     """All values of the chart."""
 
@@ -166,6 +154,8 @@ class ChartValues(Values):
     """The operator's own pod."""
     runtime: Runtime = Runtime()
     """What the served models run in."""
+    ingress: Ingress = Ingress()
+    """What serves the Ingresses that models ask for."""
     crds: Crds = Crds()
     """The CustomResourceDefinition."""
     service_account: ServiceAccount = ServiceAccount()
@@ -174,3 +164,7 @@ class ChartValues(Values):
     """What the operator and the users may do."""
     metrics: Metrics = Metrics()
     """The operator's own metrics."""
+    monitoring: Monitoring = Monitoring()
+    """What the Prometheus Operator and Grafana are told. All of it is off unless asked for."""
+    network_policy: NetworkPolicy = NetworkPolicy()
+    """Who may reach the operator's pod."""

@@ -11,8 +11,9 @@ import yaml
 from pydantic import BaseModel
 
 from slipway_operator import rbac
-from slipway_operator.tools.chart_values import ChartValues, Values
+from slipway_operator.tools.chart_values import ChartValues
 from slipway_operator.tools.crdgen import build_crd
+from slipway_operator.tools.value_types import Values
 
 WIDTH: Final = 120
 

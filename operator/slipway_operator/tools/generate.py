@@ -13,8 +13,9 @@ from typing import Final
 import click
 
 from slipway_operator.api.v1alpha1 import GROUP, PLURAL
-from slipway_operator.tools import chartgen, docgen
+from slipway_operator.tools import chartgen, dashboard_models, dashboard_operator, docgen
 from slipway_operator.tools.crdgen import build_crd
+from slipway_operator.tools.dashboards import to_json
 
 REPOSITORY: Final = Path(__file__).parents[3]
 COMMAND: Final = "make generate"
@@ -32,6 +33,10 @@ def outputs() -> dict[str, str]:
         "charts/slipway/templates/_rules.tpl": f"{_TEMPLATE_HEADER}/rbac.py. */ -}}}}\n" + chartgen.rules_template(),
         "charts/slipway/values.yaml": f"{_HEADER}/tools/chart_values.py.\n\n" + chartgen.values_yaml(),
         "charts/slipway/values.schema.json": chartgen.values_schema(),
+        **{
+            f"charts/slipway/files/dashboards/{dashboard.uid.removeprefix('slipway-')}.json": to_json(dashboard)
+            for dashboard in (dashboard_operator.DASHBOARD, dashboard_models.DASHBOARD)
+        },
         "charts/slipway/README.md": docgen.GENERATED + chartgen.readme(),
         "docs/reference/api.md": docgen.api_page(),
         "docs/reference/conditions.md": docgen.conditions_page(),
