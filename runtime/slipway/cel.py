@@ -23,6 +23,8 @@ from slipway.problem import Path, Problem
 from slipway.structural import Schema
 
 _QUANTITY: Final = re.compile(r"^([-+]?[0-9.]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?$")
+_RESERVED_NAME: Final = re.compile(r"\b__(namespace)__\b")
+"""The API server writes a field that is called like a word of CEL in this way."""
 _SUFFIXES: Final = {
     "": Decimal(1),
     **{suffix: Decimal(10) ** power for suffix, power in zip("num", (-9, -6, -3), strict=True)},
@@ -118,7 +120,8 @@ def _environment() -> celpy.Environment:
 @lru_cache(maxsize=512)
 def _program(expression: str) -> celpy.Runner:
     environment = _environment()
-    return environment.program(environment.compile(expression), functions=_FUNCTIONS)
+    names = _RESERVED_NAME.sub(r"\1", expression)
+    return environment.program(environment.compile(names), functions=_FUNCTIONS)
 
 
 def check_rules(schema: Schema, value: Any, broken: Collection[Path], path: Path = ()) -> Iterator[Problem]:

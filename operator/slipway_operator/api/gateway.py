@@ -25,6 +25,13 @@ NamespaceName = Annotated[
 ]
 
 
+def _same(field: str) -> str:
+    """CEL for: both have it alike, or neither has it. `namespace` is a word of CEL, so it is written with underscores:
+    without them the API server takes its value for endless, and refuses the CRD."""
+    one, other = f"one.{field}", f"other.{field}"
+    return f"has({one}) == has({other}) && (!has({one}) || {one} == {other})"
+
+
 class ParentReference(ApiModel):
     """A Gateway that is to serve the route."""
 
@@ -45,10 +52,9 @@ class GatewayExposure(ApiModel):
         json_schema_extra=rules(
             Rule(
                 "self.parentRefs.all(one, self.parentRefs.exists_one(other, one.name == other.name"
-                " && (has(one.namespace) ? one.namespace : '') == (has(other.namespace) ? other.namespace : '')"
-                " && (has(one.sectionName) ? one.sectionName : '') == (has(other.sectionName) ? other.sectionName : '')"
-                " && (has(one.port) ? one.port : 0) == (has(other.port) ? other.port : 0)))",
-                "names the same listeners twice, expected each once. Remove one, or tell them apart by sectionName.",
+                f" && {_same('__namespace__')}"
+                " && (!has(one.sectionName) || !has(other.sectionName) || one.sectionName == other.sectionName)))",
+                "names the same listener twice, expected each once. Remove one, or give each a sectionName of its own.",
                 field_path=".parentRefs",
                 reason="FieldValueDuplicate",
             )
