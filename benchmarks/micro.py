@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from time import perf_counter, process_time
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from slipway_runtime.contract import ArtifactConfig, Datatype, Format, RuntimeCo
 from slipway_runtime.dispatch.ticket import Ticket
 from slipway_runtime.engines.engine import Execution, Layout, LoadedModel
 from slipway_runtime.http.connection import Connection
-from slipway_runtime.http.exchange import Reply, Request
+from slipway_runtime.http.exchange import Reply, Request, Shortcut
 from slipway_runtime.http.server import HttpServer
 from slipway_runtime.lifecycle import Lifecycle
 from slipway_runtime.metrics import Metrics
@@ -220,8 +221,13 @@ async def endpoint_cost(bench: Bench, together: int) -> float:
     return await cost(submit, lambda: sink.answers >= together)
 
 
-async def connection_cost(bench: Bench, routes: Mapping[bytes, Callable[[Request, Reply], None]]) -> float:
-    """From the bytes of a request to the bytes of its answer, on 64 connections."""
+async def connection_cost(
+    bench: Bench,
+    routes: Mapping[bytes, Callable[[Request, Reply], None]],
+    shortcuts: dict[bytes, Shortcut] | None = None,
+    connected: int = _TOGETHER,
+) -> float:
+    """From the bytes of a request to the bytes of its answer, on so many connections."""
 
     async def nothing_else(scope: Any, receive: Any, send: Any) -> None:
         raise AssertionError(scope)
@@ -229,21 +235,23 @@ async def connection_cost(bench: Bench, routes: Mapping[bytes, Callable[[Request
     server = HttpServer(nothing_else)
     server.loop = asyncio.get_running_loop()
     server.routes = routes
+    server.heads.open(shortcuts or {})
     sink = Sink()
-    connections = [Connection(server) for _ in range(_TOGETHER)]
+    connections = [Connection(server) for _ in range(connected)]
     for connection in connections:
         connection.connection_made(sink)  # type: ignore[arg-type]
-    request = bench.http(Dialect.OIP_JSON)[0]
+    requests = cycle(bench.http(Dialect.OIP_JSON))
 
     def send() -> int:
         sink.answers = 0
         for connection in connections:
+            request = next(requests)
             place = connection.get_buffer(len(request))
             place[: len(request)] = request
             connection.buffer_updated(len(request))
-        return _TOGETHER
+        return connected
 
-    return await cost(send, lambda: sink.answers >= _TOGETHER)
+    return await cost(send, lambda: sink.answers >= connected)
 
 
 async def telemetry_cost(bench: Bench) -> float:
@@ -275,6 +283,11 @@ async def measure() -> list[tuple[str, float]]:
         ("endpoint (decode, dispatch, encode, telemetry), 1 request in a turn", await endpoint_cost(mlp, 1)),
         (f"endpoint, {_TOGETHER} requests in a turn", await endpoint_cost(mlp, _TOGETHER)),
         ("everything: bytes in, answer's bytes out, 64 connections", await connection_cost(mlp, mlp.opened.routes)),
+        (
+            "the same, together where they are alike",
+            await connection_cost(mlp, mlp.opened.routes, mlp.opened.shortcuts),
+        ),
+        ("the same, 1 connection", await connection_cost(mlp, mlp.opened.routes, mlp.opened.shortcuts, 1)),
     ]
     for workload in WORKLOADS.values():
         bench = bench_of(workload)

@@ -96,9 +96,7 @@ def _serve(config: RuntimeConfig, lifecycle: Lifecycle, host: str, port: int, ad
 
 def _fail(error: StartupError, lifecycle: Lifecycle) -> NoReturn:
     if error.stage is Stage.FETCH:
-        write_termination_message(
-            error, fetched_bytes=lifecycle.fetched_bytes, artifact_bytes=lifecycle.artifact_bytes
-        )
+        write_termination_message(error, fetched_bytes=lifecycle.fetched_bytes, artifact_bytes=lifecycle.artifact_bytes)
     else:
         write_termination_message(error)
     log.error("%s", error.message, extra={"reason": error.reason, "stage": error.stage})

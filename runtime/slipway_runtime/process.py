@@ -108,8 +108,9 @@ async def run(server: Server) -> None:
         # Imported late: FastAPI takes part of a second that the probes need not wait for.
         from slipway_runtime.serving.opening import open_routes
 
-        opened = open_routes(config, server.lifecycle, server.metrics, telemetry, started)
+        opened = open_routes(config, server.lifecycle, server.metrics, telemetry, started, lambda: http.date_line)
         http.routes = opened.routes
+        http.heads.open(opened.shortcuts)
         gate.open(opened.app)
         _tell_ready(server, started)
         if rpc is not None:

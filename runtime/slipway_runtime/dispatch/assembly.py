@@ -13,6 +13,8 @@ from slipway_runtime.engines.engine import Layout
 from slipway_runtime.models.datatypes import Array
 
 Arrays = Mapping[str, Array]
+Allocate = Callable[[Layout], Arrays]
+"""`Engine.allocate`."""
 
 
 def ticket_of(part: Slice) -> Ticket:
@@ -22,7 +24,7 @@ def ticket_of(part: Slice) -> Ticket:
     return ticket
 
 
-def assemble(parts: Sequence[Slice], rows: int, allocate: Callable[[Layout], Arrays]) -> Arrays:
+def assemble(parts: Sequence[Slice], rows: int, allocate: Allocate) -> Arrays:
     """Inputs of `rows` rows: those of the parts, in order, and repetitions of the first one to fill up.
 
     A request that is the whole batch lends its own arrays; otherwise each row is copied once.
@@ -34,7 +36,7 @@ def assemble(parts: Sequence[Slice], rows: int, allocate: Callable[[Layout], Arr
     return _fill({name: [_rows_of(part, name) for part in parts] for name in first.inputs}, rows, allocate)
 
 
-def stack(tickets: Sequence[Ticket], rows: int, allocate: Callable[[Layout], Arrays]) -> Arrays:
+def stack(tickets: Sequence[Ticket], rows: int, allocate: Allocate) -> Arrays:
     """The same for whole requests."""
     first = tickets[0]
     if len(tickets) == 1 and rows == first.rows:
@@ -42,7 +44,7 @@ def stack(tickets: Sequence[Ticket], rows: int, allocate: Callable[[Layout], Arr
     return _fill({name: [ticket.inputs[name] for ticket in tickets] for name in first.inputs}, rows, allocate)
 
 
-def _fill(given: Mapping[str, Sequence[Array]], rows: int, allocate: Callable[[Layout], Arrays]) -> Arrays:
+def _fill(given: Mapping[str, Sequence[Array]], rows: int, allocate: Allocate) -> Arrays:
     inputs = allocate({name: ((rows, *arrays[0].shape[1:]), arrays[0].dtype) for name, arrays in given.items()})
     for name, arrays in given.items():
         target = inputs[name]

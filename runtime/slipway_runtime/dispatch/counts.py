@@ -108,6 +108,13 @@ class DispatchCounts(Collector):
         self.queue_seconds += ticket.started_at - ticket.offered_at
         self.compute_seconds += ticket.compute_seconds
 
+    def answer_all(self, requests: int, rows: int, queue_seconds: float, compute_seconds: float) -> None:
+        """`queue_seconds` of all requests together, `compute_seconds` of each."""
+        self.answered += requests
+        self.answered_rows += rows
+        self.queue_seconds += queue_seconds
+        self.compute_seconds += requests * compute_seconds
+
     def collect(self) -> Iterator[Metric]:
         yield _histogram("slipway_runtime_batch_rows", "Rows of a batch, without padding.", self._rows)
         yield _histogram(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Final
 
@@ -17,7 +17,7 @@ from slipway_runtime.batching.work import Batch, Reason, Refusal, Request
 from slipway_runtime.dispatch import answers
 from slipway_runtime.dispatch.buckets import Buckets, shares_batches
 from slipway_runtime.dispatch.counts import Close, DispatchCounts
-from slipway_runtime.dispatch.express import Express
+from slipway_runtime.dispatch.express import Express, Load, TicketLoad
 from slipway_runtime.dispatch.runner import Runner
 from slipway_runtime.dispatch.ticket import Ticket
 from slipway_runtime.engines.engine import Engine, LoadedModel
@@ -50,7 +50,8 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._buckets = Buckets(facts)
         self._runner = Runner(engine, facts, scheduler, counts, answer=self._answer, freed=self._turn, clock=clock)
-        self._express = Express(engine, facts, scheduler, counts, self._answer, clock)
+        self._express = Express(engine, facts, scheduler, counts, clock)
+        self._names = tuple(spec.name for spec in facts.signature.outputs)
         self._timeout_seconds = scheduler.policy.timeout_seconds
         self._arrived: list[Ticket] = []
         self._unanswered = 0
@@ -97,7 +98,7 @@ class Dispatcher:
         try:
             now = self._clock()
             arrived = self._take_arrived(now)
-            if arrived and self._engine.immediate and not self._busy and self._express.run(arrived, now):
+            if arrived and self.idle and self._run_tickets(arrived, now):
                 return
             for ticket in arrived:
                 self._offer(ticket, now)
@@ -105,10 +106,20 @@ class Dispatcher:
         finally:
             self._turning = False
 
+    def run_at_once(self, load: Load, now: float) -> bool:
+        """Whether `load` was run and answered. Otherwise its requests are to be submitted as tickets. Those that were
+        submitted in this turn wait for one batch at most, as they would if it had begun a moment earlier."""
+        return self.idle and not self._turning and self._express.run(load, now)
+
+    def _run_tickets(self, tickets: Sequence[Ticket], now: float) -> bool:
+        if not TicketLoad.fit(tickets):
+            return False
+        return self._express.run(TicketLoad(tickets, self._names, self._answer), now)
+
     @property
-    def _busy(self) -> bool:
-        """Whether anything waits or runs."""
-        return self._runner.has_begun or self.scheduler.queued_requests > 0
+    def idle(self) -> bool:
+        """Nothing waits or runs, and what is started ends before anything else happens."""
+        return self._engine.immediate and not self._runner.has_begun and not self.scheduler.queued_requests
 
     def _take_arrived(self, now: float) -> list[Ticket]:
         """Those that somebody still waits for, with what is to be known of each."""

@@ -7,12 +7,12 @@ nothing is booked as queued: the scheduler is asked once for all requests and to
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Hashable, Sequence
+from typing import Final, Protocol
 
 from slipway_runtime.batching.scheduler import Scheduler
 from slipway_runtime.batching.work import Batch
-from slipway_runtime.dispatch.assembly import Arrays, mismatch, stack
+from slipway_runtime.dispatch.assembly import Allocate, Arrays, mismatch, stack
 from slipway_runtime.dispatch.counts import Close, DispatchCounts
 from slipway_runtime.dispatch.ticket import Ticket
 from slipway_runtime.engines.engine import Engine, Execution, LoadedModel
@@ -22,6 +22,30 @@ _NEVER: Final = float("inf")
 log = logging.getLogger(__name__)
 
 
+class Load(Protocol):
+    """Requests that came together and whose rows may share a batch."""
+
+    @property
+    def bucket(self) -> Hashable: ...
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def offered_at(self) -> Sequence[float]:
+        """Of each request; none is empty."""
+
+    @property
+    def deadline_at(self) -> float:
+        """The first of theirs."""
+
+    def gather(self, padded_rows: int, allocate: Allocate) -> Arrays:
+        """The batch's inputs. Raises `MemoryError` or `ValueError` where they cannot be made one."""
+
+    def hand_out(self, outputs: Arrays, batch: Batch, compute_seconds: float) -> bool:
+        """Answers every request. `outputs` are borrowed. False: nobody was answered, and nothing happened."""
+
+
 class Express:
     def __init__(
         self,
@@ -29,60 +53,76 @@ class Express:
         facts: LoadedModel,
         scheduler: Scheduler,
         counts: DispatchCounts,
-        answer: Callable[[Ticket], None],
         clock: Callable[[], float],
     ) -> None:
         self._engine = engine
         self._scheduler = scheduler
         self._counts = counts
-        self._answer = answer
         self._clock = clock
         self._names = tuple(spec.name for spec in facts.signature.outputs)
         policy = scheduler.policy
         self._target_seconds = policy.target.seconds if policy.target else _NEVER
         self._limit_seconds = policy.timeout_seconds
 
-    def run(self, tickets: Sequence[Ticket], now: float) -> bool:
+    def run(self, load: Load, now: float) -> bool:
         """False when they have to go the usual way, as those of a batch that failed do: there it fails again, and is
-        searched for the one to blame. `tickets` have their deadlines, which lie ahead."""
-        first = tickets[0]
-        bucket, rows, due_at = first.bucket, 0, _NEVER
-        for ticket in tickets:
-            if ticket.bucket != bucket or ticket.empty:
-                return False
-            rows += ticket.rows
-            due_at = min(due_at, ticket.deadline_at, ticket.offered_at + self._target_seconds)
-        batch = self._scheduler.at_once(bucket, rows, len(tickets), due_at, now)
+        searched for the one to blame. The deadlines lie ahead."""
+        requests = len(load.offered_at)
+        due_at = min(load.deadline_at, min(load.offered_at) + self._target_seconds)
+        batch = self._scheduler.at_once(load.bucket, load.rows, requests, due_at, now)
         if batch is None:
             return False
         try:
-            inputs = stack(tickets, batch.padded_rows, self._engine.allocate)
+            inputs = load.gather(batch.padded_rows, self._engine.allocate)
         except (MemoryError, ValueError):
             return False
         execution = Execution(inputs, _ignore, self._limit_seconds, batch.predicted_seconds)
         self._engine.start(execution)
         outputs = execution.outputs
-        if execution.error is not None or outputs is None or mismatch(outputs, self._names, batch.padded_rows):
-            self._engine.release(execution)
-            return False
-        self._learn(batch, tickets)
-        self._hand_out(batch, tickets, outputs, execution.compute_seconds)
+        well = execution.error is None and outputs is not None and not mismatch(outputs, self._names, batch.padded_rows)
+        if well:
+            assert outputs is not None
+            ended_at = self._clock()
+            well = load.hand_out(outputs, batch, execution.compute_seconds)
+            if well:
+                self._learn(batch, load.offered_at, ended_at)
         self._engine.release(execution)
-        return True
+        return well
 
-    def _learn(self, batch: Batch, tickets: Sequence[Ticket]) -> None:
-        now = self._clock()
+    def _learn(self, batch: Batch, offered_at: Sequence[float], now: float) -> None:
         limit = self._scheduler.lanes[batch.bucket].capacity.batch_limit
         self._counts.began(batch, Close.FULL if batch.rows >= limit else Close.IDLE, limit)
         self._counts.ended(batch, now)
         late = 0
         if self._target_seconds != _NEVER:
-            late = sum([now > ticket.offered_at + self._target_seconds for ticket in tickets])
-        self._scheduler.complete_at_once(batch, len(tickets), late, now)
+            late = sum([now > offered + self._target_seconds for offered in offered_at])
+        self._scheduler.complete_at_once(batch, len(offered_at), late, now)
 
-    def _hand_out(self, batch: Batch, tickets: Sequence[Ticket], outputs: Arrays, compute_seconds: float) -> None:
+
+class TicketLoad:
+    """Tickets that have their deadlines."""
+
+    def __init__(self, tickets: Sequence[Ticket], names: Sequence[str], answer: Callable[[Ticket], None]) -> None:
+        first = tickets[0]
+        self._tickets = tickets
+        self._names = names
+        self._answer = answer
+        self.bucket = first.bucket
+        self.rows = sum([ticket.rows for ticket in tickets])
+        self.offered_at = [ticket.offered_at for ticket in tickets]
+        self.deadline_at = min([ticket.deadline_at for ticket in tickets])
+
+    @staticmethod
+    def fit(tickets: Sequence[Ticket]) -> bool:
+        bucket = tickets[0].bucket
+        return all(ticket.bucket == bucket and not ticket.empty for ticket in tickets)
+
+    def gather(self, padded_rows: int, allocate: Allocate) -> Arrays:
+        return stack(self._tickets, padded_rows, allocate)
+
+    def hand_out(self, outputs: Arrays, batch: Batch, compute_seconds: float) -> bool:
         at = 0
-        for ticket in tickets:
+        for ticket in self._tickets:
             rows = ticket.rows
             ticket.started_at = batch.started_at
             ticket.compute_seconds = compute_seconds
@@ -91,6 +131,7 @@ class Express:
             ticket.outputs = outputs if whole else {name: outputs[name][at : at + rows] for name in self._names}
             at += rows
             self._answer(ticket)
+        return True
 
 
 def _ignore(execution: Execution) -> None:

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from slipway_runtime.http.asgi import AsgiReply
-from slipway_runtime.http.exchange import Request
+from slipway_runtime.http.exchange import Request, Shortcut
 from slipway_runtime.http.head import Head, invalid_http
 from slipway_runtime.http.intake import Intake
 from slipway_runtime.http.line import Line, PendingReply
@@ -67,6 +67,10 @@ class Connection(asyncio.BufferedProtocol):
         """The client sends nothing more."""
         self._write_paused = False
         self._turned_away: ApiError | None = None
+        self.shortcut: Shortcut | None = None
+        """Which answers the request at hand."""
+        self.waits = False
+        self._hurried_bytes = 0
 
     # What the transport calls.
 
@@ -82,6 +86,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._server.closed(self)
+        self._end_hurry()
         self._drop_input()
         self.read_deadline = self.write_deadline = _NEVER
         if self.writable is not None:
@@ -93,13 +98,20 @@ class Connection(asyncio.BufferedProtocol):
         return self._server.buffer if place is None else place
 
     def buffer_updated(self, size: int) -> None:
-        if self._place is None:
-            self._receive(bytes(self._server.buffer[:size]))
-        else:
+        if self._place is not None:
             self._intake.placed(size)
+            return
+        data = bytes(self._server.buffer[:size])
+        if self.waits:
+            self._stop_hurrying()
+        if self._line.waiting or self._is_unusual() or not (charged := self._server.hurry(self, data)):
+            self._receive(data)
+        else:
+            self.waits, self._hurried_bytes = True, charged
 
     def eof_received(self) -> bool:
         """Whether the transport stays open. A client may end its side and still read: then it gets its answers."""
+        self._stop_hurrying()
         self._ended = True
         if self._transport.get_extra_info("sslcontext") is not None:
             return False
@@ -124,6 +136,43 @@ class Connection(asyncio.BufferedProtocol):
         if self.writable is not None:
             self.writable.set()
         self._steer_reading()
+
+    # The shortcut: `exchange.Caller`.
+
+    def answer(self, text: bytes, size_bytes: int) -> None:
+        self._end_hurry()
+        self.read_deadline = self._server.now + KEEP_ALIVE_SECONDS
+        self._server.counts.response_bytes += size_bytes
+        self._transport.write(text)
+
+    def go_the_usual_way(self, data: bytes, received_at: float) -> None:
+        counts = self._server.counts
+        counts.requests -= 1
+        counts.request_bytes -= self._hurried_bytes
+        self._end_hurry()
+        self._intake.arrived_at = received_at
+        self._receive(data)
+        self._intake.arrived_at = 0.0
+
+    def _stop_hurrying(self) -> None:
+        if self.waits and self.shortcut is not None:
+            self.shortcut.give_back(self)
+
+    def _end_hurry(self) -> None:
+        self.waits = False
+        self._server.budget.give(self._hurried_bytes)
+        self._hurried_bytes = 0
+
+    def _is_unusual(self) -> bool:
+        return (
+            self._intake.busy
+            or self._discarding
+            or self._write_paused
+            or self._ended
+            or self._lingering
+            or self._turned_away is not None
+            or bool(self._stash)
+        )
 
     # Input.
 
@@ -155,7 +204,7 @@ class Connection(asyncio.BufferedProtocol):
             head.query,
             head.headers,
             body,
-            perf_counter(),
+            intake.arrived_at or perf_counter(),
             intake.started_at,
             self.client,
             _request_id(head),
@@ -275,7 +324,7 @@ class Connection(asyncio.BufferedProtocol):
             self._give_up_writing()
         elif self._intake.deadline <= now:
             self._refuse(self._server.too_slow(self._intake.in_head))
-        elif self.read_deadline <= now and not self._intake.busy:
+        elif self.read_deadline <= now and not self._intake.busy and not self.waits:
             self.read_deadline = _NEVER
             self._transport.close()
         elif self._ended:
@@ -307,7 +356,7 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def busy(self) -> bool:
-        return bool(self._line.waiting) or self._intake.busy
+        return bool(self._line.waiting) or self._intake.busy or self.waits
 
     def close_when_idle(self) -> None:
         if not self.busy and not _has_input(self._transport):
@@ -316,6 +365,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def cut(self, error: ApiError) -> None:
         """Whoever waits gets a word, and then the connection ends."""
+        self._stop_hurrying()
         for reply in list(self._line.waiting):
             if not reply.done and not reply.begun:
                 send_error(reply, error, request_id=reply.request_id, model=self._server.rules.model)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from slipway_runtime.http.head import Head
 from slipway_runtime.protocol.codec import Buffer
 
 
@@ -47,3 +48,32 @@ class Reply(Protocol):
 
 Handler = Callable[[Request, Reply], None]
 """Never raises and never blocks; it answers by `Reply.send`, now or later."""
+
+
+class Caller(Protocol):
+    """A connection whose request a shortcut took."""
+
+    client: str
+    waits: bool
+    """For the answer of the shortcut. False once the client is gone."""
+
+    def answer(self, text: bytes, size_bytes: int) -> None:
+        """`text` is the whole answer as it goes out, `size_bytes` the body's part."""
+
+    def go_the_usual_way(self, data: bytes, received_at: float) -> None:
+        """`data`, the whole request, is handled as if the shortcut had not taken it."""
+
+
+class Shortcut(Protocol):
+    """Answers requests together that came together, without the steps that each would take alone. It never has to: what
+    it does not take or gives back goes the usual way, with the same outcome."""
+
+    def suits(self, head: Head) -> bool:
+        """Whether requests with this head may be taken at all."""
+
+    def take(self, caller: Caller, data: bytes, start: int) -> bool:
+        """`data` is a whole request whose body begins at `start`, on a connection that waits for no other answer.
+        True: the caller hears of it before the loop's next turn ends."""
+
+    def give_back(self, caller: Caller) -> None:
+        """The caller cannot wait for the others: it goes the usual way before this returns."""

@@ -19,7 +19,7 @@ _HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*[ \t]*")
 
 @dataclass(slots=True, eq=False)
 class Head:
-    """Of one request. It may be shared by requests of one connection whose heads are the same bytes."""
+    """Of one request. It is shared by requests whose heads are the same bytes."""
 
     method: bytes
     path: bytes

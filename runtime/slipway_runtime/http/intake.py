@@ -10,11 +10,11 @@ import numpy as np
 from slipway_runtime.http.budget import ByteBudget
 from slipway_runtime.http.chunked import ChunkedBody
 from slipway_runtime.http.head import Head, HeadReader, check_expectation
+from slipway_runtime.http.heads import KnownHeads
 from slipway_runtime.http.rules import Rules
 from slipway_runtime.protocol.codec import Buffer
 from slipway_runtime.protocol.errors import ApiError
 
-_REMEMBERED_HEAD_BYTES: Final = 2048
 _NEVER: Final = float("inf")
 
 
@@ -23,6 +23,7 @@ class House(Protocol):
 
     rules: Rules
     budget: ByteBudget
+    heads: KnownHeads
     now: float
 
     def admit(self, head: Head) -> None:
@@ -48,10 +49,9 @@ class Intake:
         "_filled_bytes",
         "_filling",
         "_house",
-        "_known_bytes",
-        "_known_head",
         "_reader",
         "_taker",
+        "arrived_at",
         "charged_bytes",
         "continue_due",
         "deadline",
@@ -67,9 +67,6 @@ class Intake:
         self._chunked: ChunkedBody | None = None
         self._filling: memoryview | None = None
         self._filled_bytes = 0
-        self._known_bytes = b""
-        self._known_head: Head | None = None
-        """Of the last request: clients repeat themselves, and the same bytes mean the same."""
         self.head: Head | None = None
         """Of the request that is being read, from the end of its head on."""
         self.charged_bytes = 0
@@ -80,6 +77,8 @@ class Intake:
         """More was received than the request at hand."""
         self.started_at = 0.0
         """`time.perf_counter()` of its first byte."""
+        self.arrived_at = 0.0
+        """Set while bytes are read that came earlier, at that time."""
 
     @property
     def in_head(self) -> bool:
@@ -112,10 +111,10 @@ class Intake:
         if reader is not None:
             stop = reader.feed(data, start)
         else:
-            self.started_at = perf_counter()
-            known = self._known_head
-            if known is not None and data.startswith(self._known_bytes, start):
-                return self._begin(known, data, start + len(self._known_bytes), waits=False)
+            self.started_at = self.arrived_at or perf_counter()
+            known = self._house.heads.find(data, start)
+            if known is not None:
+                return self._begin(known.head, data, start + known.size_bytes, waits=False)
             reader = self._reader = HeadReader(self._house.rules.limits)
             self.deadline = self._house.now + self._house.rules.limits.header_timeout_seconds
             stop = reader.feed(data, start)
@@ -140,8 +139,8 @@ class Intake:
         assert head is not None
         self.head = head
         waits = check_expectation(head)
-        if reader.size_bytes == stop - start <= _REMEMBERED_HEAD_BYTES and not waits:
-            self._known_bytes, self._known_head = data[start:stop], head
+        if reader.size_bytes == stop - start and not waits:
+            self._house.heads.remember(data[start:stop], head)
         return self._begin(head, data, stop, waits)
 
     def _begin(self, head: Head, data: bytes, start: int, waits: bool) -> int:

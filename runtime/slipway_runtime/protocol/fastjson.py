@@ -73,6 +73,17 @@ def _count_brackets(body: Buffer) -> int:
     return int(np.count_nonzero(np.frombuffer(body, np.uint8) == _BRACKET))  # thrice as fast
 
 
+def read_numbers(body: Buffer, datatype: Datatype) -> Array | None:
+    """Of a flat list; None on any doubt."""
+
+    def read(document: Any, brackets: int) -> Array:
+        if type(document) is not JsonArray or brackets != 1:
+            raise DoubtError
+        return _CONVERTERS.get(datatype, _refuse)(document)
+
+    return read_document(body, read)
+
+
 class TensorReader:
     """Of one input."""
 

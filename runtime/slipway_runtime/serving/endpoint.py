@@ -64,11 +64,11 @@ class InferEndpoint:
     """An `http.exchange.Handler` for the paths of one codec."""
 
     def __init__(self, codec: Codec, desk: Desk) -> None:
-        self._codec = codec
+        self.codec = codec
         self._desk = desk
 
     def __call__(self, request: Request, reply: Reply) -> None:
-        _Call(self._codec, self._desk, request, reply).begin()
+        _Call(self.codec, self._desk, request, reply).begin()
 
 
 class _Call:

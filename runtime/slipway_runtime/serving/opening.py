@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
@@ -14,14 +14,18 @@ from slipway_runtime.contract import VERIFY_PATH, RuntimeConfig
 from slipway_runtime.dispatch.dispatcher import Dispatcher
 from slipway_runtime.dispatch.outlook import OutlookReader
 from slipway_runtime.engines.engine import Engine, LoadedModel
-from slipway_runtime.http.exchange import Handler
+from slipway_runtime.http.exchange import Handler, Shortcut
 from slipway_runtime.lifecycle import Lifecycle
 from slipway_runtime.metrics import Metrics
 from slipway_runtime.protocol.routes import codecs_for
+from slipway_runtime.protocol.v2 import V2Codec
+from slipway_runtime.protocol.v2.template import Templates
 from slipway_runtime.serving.about import Served
 from slipway_runtime.serving.app import build_application
 from slipway_runtime.serving.asgi import OddPaths
+from slipway_runtime.serving.convoy import Convoy
 from slipway_runtime.serving.endpoint import Desk, InferEndpoint
+from slipway_runtime.serving.ride import Guide
 from slipway_runtime.serving.statistics import CountedStatistics
 from slipway_runtime.serving.verification import VerifyEndpoint
 from slipway_runtime.startup import Started
@@ -34,15 +38,22 @@ class Opened:
     dispatcher: Dispatcher
     routes: Mapping[bytes, Handler]
     """By whole paths as they are sent, with and without the prefix."""
+    shortcuts: dict[bytes, Shortcut]
+    """By path: those that answer what they can of it together."""
     app: FastAPI
     """Everything else."""
     served: Served
 
 
 def open_routes(
-    config: RuntimeConfig, lifecycle: Lifecycle, metrics: Metrics, telemetry: Telemetry, started: Started
+    config: RuntimeConfig,
+    lifecycle: Lifecycle,
+    metrics: Metrics,
+    telemetry: Telemetry,
+    started: Started,
+    date_line: Callable[[], bytes] = bytes,
 ) -> Opened:
-    """In the event loop's thread."""
+    """In the event loop's thread. `date_line` is the HTTP server's."""
     facts = started.facts
     dispatcher = make_dispatcher(config, metrics, started.engine, facts)
     limit = config.limits.max_decompressed_bytes or config.max_request_bytes
@@ -56,7 +67,36 @@ def open_routes(
     served = Served(config, facts, lifecycle, statistics)
     app = build_application(served, odd.answer)
     verify = {VERIFY_PATH.encode(): VerifyEndpoint(config, facts, dispatcher, lifecycle)}
-    return Opened(started.engine, dispatcher, {**plain, **prefixed, **verify}, app, served)
+    shortcuts: dict[bytes, Shortcut] = {}
+    if Convoy.fits(facts, telemetry):
+        shortcuts = {
+            path: _convoy(path, endpoint.codec, facts, dispatcher, metrics, telemetry, date_line)
+            for path, endpoint in {**plain, **prefixed}.items()
+            if isinstance(endpoint.codec, V2Codec)
+        }
+    return Opened(started.engine, dispatcher, {**plain, **prefixed, **verify}, shortcuts, app, served)
+
+
+def _convoy(
+    path: bytes,
+    codec: V2Codec,
+    facts: LoadedModel,
+    dispatcher: Dispatcher,
+    metrics: Metrics,
+    telemetry: Telemetry,
+    date_line: Callable[[], bytes],
+) -> Convoy:
+    guide = Guide(
+        path.decode(),
+        codec.protocol,
+        facts,
+        Templates(codec, facts.signature),
+        dispatcher.scheduler.policy.timeout_seconds,
+        metrics.dispatch_counts,
+        telemetry,
+        date_line,
+    )
+    return Convoy(guide, dispatcher)
 
 
 def make_dispatcher(config: RuntimeConfig, metrics: Metrics, engine: Engine, facts: LoadedModel) -> Dispatcher:

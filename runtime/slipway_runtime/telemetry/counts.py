@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from slipway_runtime.contract import SLAConfig
 from slipway_runtime.telemetry.histogram import BYTES_EDGES, SECONDS_EDGES, Histogram, with_edges
-from slipway_runtime.telemetry.record import RequestRecord
+from slipway_runtime.telemetry.record import RequestGroup, RequestRecord
 
 _OK = 200
 STAGES = ("read", "decode", "queue", "compute", "encode")
@@ -61,6 +61,14 @@ class Predictions:
             self.failed += 1
             self.failed_seconds += seconds
 
+    def count_all(self, group: RequestGroup) -> None:
+        requests = len(group.total_seconds)
+        self.last_at = time()
+        self.answered += requests
+        self.answered_seconds += sum(group.total_seconds)
+        self.decode_seconds += requests * group.decode_seconds
+        self.encode_seconds += requests * group.encode_seconds
+
 
 class RequestCounts(Collector):
     """Written by the loop's thread, read by the admin port's. Label values never come from a request's content."""
@@ -82,10 +90,34 @@ class RequestCounts(Collector):
         if record.protocol != "other":
             self._count_prediction(record)
 
-    def _count_prediction(self, record: RequestRecord) -> None:
-        sizes = self._protocols.get(record.protocol)
+    def count_all(self, group: RequestGroup) -> None:
+        """As `count`, for each of them."""
+        protocol, requests = group.protocol, len(group.total_seconds)
+        key = (protocol, _OK, "ok")
+        self._totals[key] = self._totals.get(key, 0) + requests
+        sizes = self._sizes_of(protocol)
+        sizes.seconds.observe_all(group.total_seconds)
+        sizes.received.observe_all(group.bytes_in)
+        sizes.sent.observe_all(group.bytes_out)
+        self.predictions.count_all(group)
+        stages = self._stages
+        stages["decode"].observe_often(group.decode_seconds, requests)
+        stages["queue"].observe_all(group.queue_seconds)
+        stages["compute"].observe_often(group.compute_seconds, requests)
+        stages["encode"].observe_often(group.encode_seconds, requests)
+        for objective, target in self._targets.items():
+            met = sum([seconds <= target for seconds in group.total_seconds])
+            self._met[objective] += met
+            self._missed[objective] += requests - met
+
+    def _sizes_of(self, protocol: str) -> _Sizes:
+        sizes = self._protocols.get(protocol)
         if sizes is None:
-            sizes = self._protocols[record.protocol] = _Sizes(self._edges)
+            sizes = self._protocols[protocol] = _Sizes(self._edges)
+        return sizes
+
+    def _count_prediction(self, record: RequestRecord) -> None:
+        sizes = self._sizes_of(record.protocol)
         sizes.seconds.observe(record.total_seconds)
         sizes.received.observe(record.bytes_in)
         sizes.sent.observe(record.bytes_out)

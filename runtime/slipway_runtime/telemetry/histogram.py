@@ -48,6 +48,21 @@ class Histogram:
         self._counts[bisect_left(self._edges, value)] += 1
         self._sum += value
 
+    def observe_all(self, values: Sequence[float]) -> None:
+        """At least one."""
+        counts, edges = self._counts, self._edges
+        place = bisect_left(edges, min(values))
+        if place == len(edges) or max(values) <= edges[place]:
+            counts[place] += len(values)
+        else:
+            for value in values:
+                counts[bisect_left(edges, value)] += 1
+        self._sum += sum(values)
+
+    def observe_often(self, value: float, times: int) -> None:
+        self._counts[bisect_left(self._edges, value)] += times
+        self._sum += value * times
+
     def buckets(self) -> tuple[list[tuple[str, float]], float]:
         """Cumulative counts as Prometheus wants them, and the sum."""
         names = [*(repr(edge) for edge in self._edges), "+Inf"]

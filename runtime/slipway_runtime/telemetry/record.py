@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -44,3 +45,23 @@ class RequestRecord:
     total_seconds: float = 0.0
     """Unset (0): from `started_at` to `Telemetry.finish`."""
     worker: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class RequestGroup:
+    """Requests of one batch that were read, computed and answered with 200 together, after they had come whole.
+
+    Each of the lists has an entry for every request.
+    """
+
+    protocol: str
+    bytes_in: Sequence[int]
+    bytes_out: Sequence[int]
+    queue_seconds: Sequence[float]
+    total_seconds: Sequence[float]
+    decode_seconds: float
+    compute_seconds: float
+    encode_seconds: float
+    """These three are the batch's: every request waited for all of it."""
+    record: Callable[[int], RequestRecord]
+    """Of one of them, for who wants to know it in detail."""

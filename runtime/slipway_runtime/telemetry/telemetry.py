@@ -12,7 +12,7 @@ from slipway_runtime.contract import RuntimeConfig
 from slipway_runtime.logs import LogFormat
 from slipway_runtime.metrics import Metrics
 from slipway_runtime.telemetry.accesslog import AccessLog
-from slipway_runtime.telemetry.record import RequestRecord
+from slipway_runtime.telemetry.record import RequestGroup, RequestRecord
 from slipway_runtime.telemetry.trace import SAMPLED, new_span_id, new_trace_id, parse_traceparent
 
 if TYPE_CHECKING:
@@ -71,6 +71,17 @@ class Telemetry:
             self._log.offer(record, now)
         if self._spans is not None and record.trace_flags & SAMPLED:
             self._spans.add(record)
+
+    @property
+    def traces(self) -> bool:
+        """Whether requests are spans, so that each has to be told of alone."""
+        return self._spans is not None
+
+    def tell_all(self, group: RequestGroup) -> None:
+        """Instead of `begin` and `finish` for each of them. They have no traces."""
+        self._counts.count_all(group)
+        if self._log is not None:
+            self._log.offer_all(len(group.total_seconds), group.record, perf_counter())
 
     def close(self) -> None:
         """Writes out what is buffered; waits two seconds at most."""

@@ -19,3 +19,9 @@ def server_timing(record: RequestRecord, now: float) -> bytes:
     # Bytes all the way: every answer carries it, and this takes half of the time of text that is encoded.
     timing = b"decode;dur=%.3f, queue;dur=%.3f, compute;dur=%.3f, total;dur=%.3f" % stages
     return b'%b, batch;desc="%d"' % (timing, record.batch_rows) if record.batch_rows else timing
+
+
+def group_timing(decode_seconds: float, compute_seconds: float, batch_rows: int) -> bytes:
+    """The same of requests that share the rest, as a format of `%` with places for `queue` and `total`."""
+    stages = b"decode;dur=%.3f, queue;dur=%%.3f, compute;dur=%.3f, total;dur=%%.3f"
+    return (stages + b', batch;desc="%d"') % (decode_seconds * 1e3, compute_seconds * 1e3, batch_rows)
