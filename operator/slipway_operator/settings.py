@@ -14,6 +14,7 @@ from slipway_operator.errors import SettingsError
 from slipway_operator.lease import LeaseTimes
 from slipway_operator.names import COMPONENT
 from slipway_operator.object_metrics import ObjectDetail
+from slipway_operator.render.ingress_controllers import CONTROLLERS
 from slipway_operator.render.manifest import RenderSettings
 from slipway_operator.resources import Key
 
@@ -66,6 +67,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
             runtime_image_pull_policy=_choice(environment, "SLIPWAY_RUNTIME_IMAGE_PULL_POLICY", "", PULL_POLICIES),
             always_upgrade=_choice(environment, "SLIPWAY_RUNTIME_UPGRADE_POLICY", "OnChange", UPGRADE_POLICIES)
             == "Always",
+            ingress_classes=_ingress_classes(environment, "SLIPWAY_INGRESS_CLASSES"),
+            default_ingress_class=_class_name(environment, "SLIPWAY_DEFAULT_INGRESS_CLASS"),
         ),
         namespaces=_namespaces(environment, "SLIPWAY_NAMESPACES"),
         allowed_schemes=_schemes(environment, "SLIPWAY_ALLOWED_SCHEMES", "s3,https,http"),
@@ -151,6 +154,26 @@ def _namespaces(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
                 " or nothing for the whole cluster."
             )
     return found
+
+
+def _ingress_classes(environment: Mapping[str, str], name: str) -> tuple[tuple[str, str], ...]:
+    found = []
+    for part in _names(environment.get(name, "")):
+        class_name, _, controller = (text.strip() for text in part.partition("="))
+        if not _OBJECT_NAME.fullmatch(class_name) or controller not in CONTROLLERS:
+            raise SettingsError(
+                f"{name}: got {part!r}, expected CLASS=CONTROLLER, separated by commas, with one of"
+                f" {', '.join(CONTROLLERS)} as the controller."
+            )
+        found.append((class_name, controller))
+    return tuple(found)
+
+
+def _class_name(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name, "").strip()
+    if value and not _OBJECT_NAME.fullmatch(value):
+        raise SettingsError(f"{name}: got {value!r}, expected the name of an IngressClass, or nothing.")
+    return value
 
 
 def _schemes(environment: Mapping[str, str], name: str, default: str) -> frozenset[str]:

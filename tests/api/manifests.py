@@ -53,6 +53,10 @@ def _ingress(**fields: Any) -> Manifest:
     return {"exposure": {"ingress": fields}}
 
 
+def _gateway(*parents: Manifest, **fields: Any) -> Manifest:
+    return {"exposure": {"gateway": {"parentRefs": list(parents or [{"name": "edge"}])} | fields}}
+
+
 def _warmup(*inputs: Manifest) -> Manifest:
     return {"runtime": {"warmup": {"samples": [{"inputs": list(inputs)}]}}}
 
@@ -128,6 +132,7 @@ EVERY_FIELD: Final = manifest(
                 "host": "digits.example.com",
                 "path": "/models/digits",
                 "tls": {"secretName": "digits-tls"},
+                "maxBodyBytes": 1048576,
                 "annotations": {"example.com/rewrite": "none"},
             },
         },
@@ -237,6 +242,32 @@ ACCEPTED: Final = (
     Accepted("the root path", manifest(_ingress(path="/"))),
     Accepted("tls with a host", manifest(_ingress(host="a.example.com", tls={"secretName": "tls"}))),
     Accepted("a host without tls", manifest(_ingress(host="localhost"))),
+    Accepted("a body as large as the pods take", manifest(_ingress(maxBodyBytes=64 * 1024**2))),
+    Accepted(
+        "a larger body where the pods take it",
+        manifest(_ingress(maxBodyBytes=2**30) | {"traffic": {"maxRequestBytes": 2**30}}),
+    ),
+    Accepted("a route of the Gateway API", manifest(_gateway())),
+    Accepted(
+        "every field of a Gateway's route",
+        manifest(
+            _gateway(
+                {"name": "edge", "namespace": "infra", "sectionName": "https", "port": 443},
+                hostnames=["digits.example.com", "numbers.example.com"],
+                path="/models/digits",
+            )
+        ),
+    ),
+    Accepted(
+        "two listeners of one Gateway and two Gateways of one name",
+        manifest(
+            _gateway(
+                {"name": "edge", "sectionName": "http"},
+                {"name": "edge", "sectionName": "https"},
+                {"name": "edge", "namespace": "infra"},
+            )
+        ),
+    ),
     Accepted("a path with dots", manifest(_ingress(path="/v1.2/.well-known/..models"))),
     Accepted("a variable that is empty", manifest(_env({"name": "EMPTY", "value": ""}))),
     Accepted("a variable's name with dots", manifest(_env({"name": "spring.level", "value": "x"}))),
@@ -291,7 +322,60 @@ ACCEPTED: Final = (
 
 TLS: Final = {"secretName": "tls"}
 
+GATEWAY_REFUSED: Final = (
+    Refused(
+        "a Gateway's route beside an Ingress",
+        manifest({"exposure": {"ingress": {}, "gateway": {"parentRefs": [{"name": "edge"}]}}}),
+        "spec.exposure.gateway",
+        ("beside spec.exposure.ingress", "one of the two", "Remove"),
+    ),
+    Refused(
+        "no Gateway",
+        manifest({"exposure": {"gateway": {"parentRefs": []}}}),
+        "spec.exposure.gateway.parentRefs",
+        ("at least 1",),
+    ),
+    Refused(
+        "one Gateway twice",
+        manifest(_gateway({"name": "edge"}, {"name": "edge"})),
+        "spec.exposure.gateway.parentRefs",
+        ("twice", "each once", "sectionName"),
+    ),
+    Refused(
+        "a Gateway and one of its listeners",
+        manifest(_gateway({"name": "edge", "namespace": "a"}, {"name": "edge", "namespace": "a", "sectionName": "b"})),
+        "spec.exposure.gateway.parentRefs",
+        ("twice", "sectionName"),
+    ),
+    Refused(
+        "a namespace that is none",
+        manifest(_gateway({"name": "edge", "namespace": "Infra"})),
+        "spec.exposure.gateway.parentRefs[0].namespace",
+        ("'Infra'", "name of a namespace", "Correct"),
+    ),
+    Refused(
+        "a host name with a star",
+        manifest(_gateway(hostnames=["*.example.com"])),
+        "spec.exposure.gateway.hostnames[0]",
+        ("'*.example.com'", "host name", "Correct"),
+    ),
+    Refused(
+        "a NetworkPolicy that keeps the Gateway out",
+        manifest(_gateway() | {"networkPolicy": {}}),
+        "spec.networkPolicy.clients",
+        ("Gateway controller", "Set"),
+    ),
+    Refused(
+        "a larger body than the pods take",
+        manifest(_ingress(maxBodyBytes=64 * 1024**2 + 1)),
+        "spec.exposure.ingress.maxBodyBytes",
+        ("67108865", "at most", "67108864", "spec.traffic.maxRequestBytes"),
+    ),
+)
+"""Of the route from outside."""
+
 REFUSED: Final = (
+    *GATEWAY_REFUSED,
     # The object's name.
     Refused("a long name", manifest(name="a" * 53), "metadata.name", ("a" * 53, "at most 52", "shorter name")),
     Refused("a dot in the name", manifest(name="a.b"), "metadata.name", ("'a.b'", "without dots", "Choose")),

@@ -27,14 +27,14 @@ def render_children(
     children = [
         render_config_map(owner, pods.config),
         render_service_account(owner),
-        render_service(owner, spec),
+        render_service(owner, spec, settings),
     ]
     if wanted_replicas(spec) > 1:
         children.append(render_pod_disruption_budget(owner, spec.disruption))
     if spec.network_policy is not None:
         children.append(render_network_policy(owner, spec, spec.network_policy))
     if spec.exposure is not None and spec.exposure.ingress is not None:
-        children.append(render_ingress(owner, spec.exposure.ingress))
+        children.append(render_ingress(owner, spec, spec.exposure.ingress, settings))
     if spec.exposure is not None and spec.exposure.gateway is not None:
         children.append(render_http_route(owner, spec, spec.exposure.gateway))
     children.append(render_deployment(owner, spec, pods.template))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from slipway_operator.api.v1alpha1 import GatewayExposure, ModelDeploymentSpec, ParentReference, Traffic
+from slipway_operator.render.ingress_controllers import PROXY_MARGIN_SECONDS
 from slipway_operator.render.manifest import Manifest, Owner, metadata
 from slipway_operator.render.service import service_exposure
 from slipway_operator.resources import GATEWAY, HTTP_ROUTE
-
-PROXY_MARGIN_SECONDS: Final = 5
-"""A proxy waits this much longer than the runtime, so that clients get the runtime's own 504 and its words."""
 
 
 def render_http_route(owner: Owner, spec: ModelDeploymentSpec, gateway: GatewayExposure) -> Manifest:

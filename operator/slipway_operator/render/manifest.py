@@ -33,6 +33,10 @@ class RenderSettings:
     runtime_image_pull_policy: str = ""
     always_upgrade: bool = False
     """True: pods are rendered anew with this image and by this operator at once, not with the next change of a spec."""
+    ingress_classes: tuple[tuple[str, str], ...] = ()
+    """Names of IngressClasses, each with the controller that serves it."""
+    default_ingress_class: str = ""
+    """The class that the cluster gives to an Ingress without one."""
 
 
 def metadata(owner: Owner, name: str, annotations: dict[str, str] | None = None) -> dict[str, Any]:

@@ -6,19 +6,21 @@ from typing import Any
 
 from slipway_operator.api.v1alpha1 import Exposure, ModelDeploymentSpec, ServiceExposure
 from slipway_operator.names import GRPC_PORT_NAME, INFERENCE_PORT_NAME, selector_labels
-from slipway_operator.render.manifest import Manifest, Owner, metadata
+from slipway_operator.render.ingress_controllers import proxy_annotations
+from slipway_operator.render.manifest import Manifest, Owner, RenderSettings, metadata
 
 
 def service_exposure(spec: ModelDeploymentSpec) -> ServiceExposure:
     return (spec.exposure or Exposure()).service or ServiceExposure()
 
 
-def render_service(owner: Owner, spec: ModelDeploymentSpec) -> Manifest:
+def render_service(owner: Owner, spec: ModelDeploymentSpec, settings: RenderSettings) -> Manifest:
     exposure = service_exposure(spec)
+    annotations = proxy_annotations(owner.name, spec, settings).service | exposure.annotations
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata(owner, owner.name, exposure.annotations),
+        "metadata": metadata(owner, owner.name, annotations),
         "spec": {
             "type": exposure.type,
             "selector": selector_labels(owner.name),
