@@ -47,6 +47,32 @@ class LastFailure(ApiModel):
     """When it was first seen."""
 
 
+class ArtifactStatus(ApiModel):
+    """The artifact as pods of this generation have it."""
+
+    revision: Annotated[str, Field(max_length=63)]
+    """Hash of the pod template whose pods told this."""
+    digest: Annotated[str, Field(max_length=128)] | None = None
+    """What the artifact hashes to, once it is here."""
+    format: Annotated[str, Field(max_length=63)] | None = None
+    """What kind of file it is."""
+    size_bytes: Annotated[int, Field(ge=0)] | None = None
+    """Its whole size, once the store has told it."""
+    downloaded_bytes: Annotated[int, Field(ge=0)] | None = None
+    """What a pod has received of it, in steps of a twentieth."""
+
+
+class Verification(ApiModel):
+    """The prediction that went through the Service."""
+
+    revision: Annotated[str, Field(max_length=63)]
+    """Hash of the pod template of the server that answered."""
+    service: Annotated[str, Field(max_length=63)]
+    """Hash of the Service that was asked."""
+    time: Timestamp
+    """When it was answered."""
+
+
 class RevisionSummary(ApiModel):
     """One accepted spec, kept as the ControllerRevision of the same name."""
 
@@ -63,8 +89,8 @@ class RevisionSummary(ApiModel):
 class ModelDeploymentStatus(ApiModel):
     """What the operator has seen. Written by the operator alone."""
 
-    observed_generation: Annotated[int, Field(ge=0)] | None = None
-    """The generation this status is about."""
+    observed_generation: Annotated[int, Field(ge=-1)] | None = None
+    """The generation this status is about; -1 until the operator has looked at the object."""
     conditions: Annotated[list[Condition], Field(max_length=32, json_schema_extra=list_map("type"))] = []
     """The claims, by type."""
     url: Annotated[str, Field(max_length=2048)] | None = None
@@ -87,5 +113,9 @@ class ModelDeploymentStatus(ApiModel):
     """The revision that was last served by every pod."""
     candidate_revision: Annotated[str, Field(max_length=253)] | None = None
     """The revision that is on its way, while it is not the stable one."""
+    artifact: ArtifactStatus | None = None
+    """What is known of the artifact."""
+    verification: Verification | None = None
+    """The prediction that `Ready` rests on; asked for anew when the revision or the Service changes."""
     last_failure: LastFailure | None = None
     """The latest failure of a pod; gone when this generation is ready."""
