@@ -179,6 +179,7 @@ def test_headers_say_the_same_as_on_the_usual_way() -> None:
     async def ask(house: House) -> None:
         usual = house.line()
         usual.send(request(plain([ROW]), "X-Priority: 0"))
+        await settle()
         (line,) = await _taught(house, 1)
         line.send(request(plain([ROW])))
         await settle()
@@ -290,7 +291,7 @@ def test_everything_is_counted_as_on_the_usual_way() -> None:
             "totals": _totals(house),
             "http": (http.requests, http.request_bytes, http.response_bytes),
             "answered": (counts.answered, counts.answered_rows, predictions.answered, predictions.failed),
-            "batches": {rows: number for rows, (number, _) in counts.batches.items()},
+            "rows of batches": sum(rows * number for rows, (number, _) in counts.batches.items()),
             "in flight": (house.metrics.request_counts.in_flight, house.server.budget.used_bytes),
             "histograms": _histogram_counts(house),
         }
