@@ -12,6 +12,7 @@ from slipway_operator.scaling import Scaling
 
 Status = Literal["True", "False", "Unknown"]
 
+_STARTING: Final = "Pods of this generation are starting."
 MESSAGE_LIMIT: Final = 4096
 """Characters; an API server that lists a hundred errors has made its point before."""
 
@@ -30,6 +31,8 @@ class View:
     """What the conditions are judged by."""
 
     accepted: Claim
+    replacing: str
+    """In a sentence, why old pods end before their successors start; empty while they do not."""
     rolled_back: str
     """In a sentence, which revision is served in place of the spec; empty when none is."""
     paused: bool
@@ -56,6 +59,12 @@ class View:
     rolled_out: bool
     """This generation was complete once."""
     deadline_exceeded: bool
+    artifact: Claim
+    """ArtifactResolved."""
+    progress: str
+    """How far the pods have come; empty when they have not told."""
+    unproven: Claim | None
+    """While no prediction has gone through the Service: what Ready says."""
     route: Claim
 
 
@@ -65,7 +74,9 @@ def judge(view: View) -> dict[ConditionType, Claim]:
         ConditionType.READY: _ready(view),
         ConditionType.AVAILABLE: _available(view),
         ConditionType.PROGRESSING: _progressing(view),
+        ConditionType.DEGRADED: _degraded(view),
         ConditionType.ACCEPTED: view.accepted,
+        ConditionType.ARTIFACT_RESOLVED: view.artifact,
         ConditionType.STALLED: _stalled(view),
         ConditionType.ROUTE_READY: view.route,
         ConditionType.SCALING_LIMITED: _scaling_limited(view.scaling),
@@ -75,7 +86,14 @@ def judge(view: View) -> dict[ConditionType, Claim]:
 
 
 def is_ready(view: View) -> bool:
-    """Before the controller has seen an apply, ready stays ready: scaling alone takes nothing from those who serve."""
+    return serves(view) and view.unproven is None
+
+
+def serves(view: View) -> bool:
+    """Pods of this generation alone stand behind the Service.
+
+    Before the controller has seen an apply, ready stays ready: scaling alone takes nothing from those who serve.
+    """
     return (
         (view.accepted.status == "True" or bool(view.waiting))
         and view.replicas > 0
@@ -104,12 +122,12 @@ def _ready(view: View) -> Claim:
         return view.accepted
     if view.replicas == 0:
         return Claim("False", Reason.SCALED_TO_ZERO, "spec.replicas is 0.")
-    if view.cause is not None:
-        return Claim("False", view.cause.reason, view.cause.message)
-    return _not_ready_yet(view)
+    return view.unproven or _not_ready_yet(view)
 
 
 def _not_ready_yet(view: View) -> Claim:
+    if view.cause is not None:
+        return Claim("False", view.cause.reason, view.cause.message)
     if view.settled and view.deadline_exceeded:
         return _stuck()
     if view.settled and view.rolled_out and view.ready_current == 0:
@@ -136,6 +154,12 @@ def _progressing(view: View) -> Claim:
         return Claim("False", view.cause.reason, view.cause.message)
     if stuck:
         return _stuck()
+    return _on_its_way(view)
+
+
+def _on_its_way(view: View) -> Claim:
+    if view.replacing:
+        return Claim("True", Reason.REPLACING_PODS, view.replacing)
     if view.cause is not None:
         return Claim("True", Reason.ROLLING_OUT, f"Waiting: {view.cause.message}")
     return Claim("True", Reason.ROLLING_OUT, _rolling_out(view))
@@ -160,7 +184,18 @@ def _stuck() -> Claim:
 def _rolling_out(view: View) -> str:
     if view.ready_current > 0 and view.older_pods_left:
         return "Pods of this generation are ready; older pods are being replaced."
-    return "Pods of this generation are starting."
+    return f"Pods of this generation are starting ({view.progress})." if view.progress else _STARTING
+
+
+def _degraded(view: View) -> Claim:
+    short = view.ready_current < view.replicas
+    if view.cause is not None and short:
+        return Claim("True", view.cause.reason, view.cause.message)
+    if view.settled and view.deadline_exceeded and short:
+        return Claim("True", Reason.PROGRESS_DEADLINE_EXCEEDED, _stuck().message)
+    if view.unproven is not None and view.unproven.reason != Reason.VERIFYING:
+        return Claim("True", view.unproven.reason, view.unproven.message)
+    return Claim("False", Reason.AS_EXPECTED, "Nothing is known to keep pods of this generation from serving.")
 
 
 def _scaling_limited(scaling: Scaling | None) -> Claim:

@@ -16,6 +16,9 @@ TEMPLATE_HASH_ANNOTATION: Final = f"{DOMAIN}/template-hash"
 MANIFEST_HASH_ANNOTATION: Final = f"{DOMAIN}/manifest-hash"
 """On each child: what was last applied, so that a restarted operator need not apply it again."""
 
+REPLACING_ANNOTATION: Final = f"{DOMAIN}/replacing-for"
+"""On a Deployment whose old pods end first: the resource that no node has free beside them."""
+
 NAME_LABEL: Final = "app.kubernetes.io/name"
 INSTANCE_LABEL: Final = "app.kubernetes.io/instance"
 COMPONENT_LABEL: Final = "app.kubernetes.io/component"

@@ -29,13 +29,15 @@ from slipway_operator.listeners import GatewaySight
 from slipway_operator.names import MANIFEST_HASH_ANNOTATION, config_map_name
 from slipway_operator.records import ChildRecord, ModelRecord, PodRecord
 from slipway_operator.render.children import render_children
-from slipway_operator.render.deployment import template_hash
+from slipway_operator.render.deployment import names_revision, template_hash
 from slipway_operator.render.manifest import Manifest, Owner, RenderSettings, stable_hash
 from slipway_operator.render.revision import render_revision
 from slipway_operator.resources import CONFIG_MAP, DEPLOYMENT, HTTP_ROUTE, ChildRef, child_ref
 from slipway_operator.retention import with_older_configurations
 from slipway_operator.revisions import Chosen, choose
 from slipway_operator.status import Note, Situation, report
+from slipway_operator.surge import Surge, replacing, surge, told
+from slipway_operator.verification import Inquiry
 
 TAKEN_NAME_RECHECK_SECONDS: Final = 10.0
 """An object that is not ours sends us no events."""
@@ -47,6 +49,8 @@ class Policy:
 
     render: RenderSettings
     allowed_schemes: frozenset[str]
+    asks: bool = False
+    """Services are asked for a prediction before an object is Ready, and pods how far they have come."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ class Plan:
     deletes: list[Delete]
     status: dict[str, Any]
     notes: list[Note] = field(default_factory=list)
+    inquiry: Inquiry | None = None
+    """What is to be asked over the network, until it is answered."""
     requeue_after: float | None = None
     """Seconds until time alone may change the plan."""
 
@@ -97,6 +103,7 @@ class _Desired:
     manifests: dict[ChildRef, Manifest]
     hold: Claim | None
     """Why nothing may be touched."""
+    surge: Surge = field(default_factory=Surge)
 
 
 def wanted_children(model: ModelRecord, known: Mapping[ChildRef, ChildRecord], policy: Policy) -> list[ChildRef]:
@@ -116,13 +123,14 @@ def plan(observed: Observed, policy: Policy) -> Plan:
     waiting = held_up(due, [item.ref for item in deletes]) if paused else ""
     refused = child_refused(_hashes(desired.manifests), observed.memory.refusals)
     deployment = next((manifest for ref, manifest in desired.manifests.items() if ref.kind == DEPLOYMENT.kind), None)
-    told = report(
+    verdict = report(
         Situation(
             model=observed.model,
             spec=desired.spec,
             accepted=desired.hold or refused or (paused_at(waiting) if waiting else APPLYING if due else VALID),
             waiting=waiting,
             chosen=desired.chosen,
+            replacing=told(desired.surge.lacking),
             template_hash=template_hash(deployment) if deployment is not None else None,
             settled=desired.hold is None and not due and _is_observed(observed),
             children=observed.children,
@@ -130,14 +138,18 @@ def plan(observed: Observed, policy: Policy) -> Plan:
             previous=observed.memory.status or {},
             now=observed.now,
             gateway_api=observed.gateway_api,
+            asks=policy.asks and deployment is not None and names_revision(deployment),
+            verdict=observed.memory.verdict,
+            told=observed.memory.progress,
         )
     )
     return Plan(
         applies=[] if desired.hold or paused else _applies(due, desired.manifests, observed),
         deletes=[] if paused else deletes,
-        status=told.status,
-        notes=told.notes,
-        requeue_after=_requeue_after(told.look_again_seconds, desired, observed),
+        status=verdict.status,
+        notes=verdict.notes,
+        inquiry=verdict.inquiry,
+        requeue_after=_requeue_after(verdict.look_again_seconds, desired, observed),
     )
 
 
@@ -170,11 +182,21 @@ def _desired(observed: Observed, policy: Policy) -> _Desired:
         # RouteReady tells it. All else is carried out.
         manifests.pop(ChildRef(HTTP_ROUTE.kind, observed.model.key.name), None)
     hold = scheme_refused(spec, policy.allowed_schemes) or name_taken(observed.model, manifests, observed.children)
-    if hold is None:
-        _keep_older_configurations(manifests, observed)
-    return _Desired(
-        spec, None if hold else chosen, {ref: _stamped(manifest) for ref, manifest in manifests.items()}, hold
-    )
+    if hold is not None:
+        return _Desired(spec, None, _all_stamped(manifests), hold)
+    _keep_older_configurations(manifests, observed)
+    room = _surge(chosen, manifests, observed)
+    return _Desired(spec, chosen, _all_stamped(manifests), None, room)
+
+
+def _surge(chosen: Chosen, manifests: Mapping[ChildRef, Manifest], observed: Observed) -> Surge:
+    ref = ChildRef(DEPLOYMENT.kind, observed.model.key.name)
+    wanted = manifests[ref]
+    live = observed.children.get(ref)
+    room = surge(chosen.spec, template_hash(wanted), live, observed.pods, observed.now)
+    if room.lacking:
+        replacing(wanted, room.lacking)
+    return room
 
 
 def _keep_older_configurations(manifests: dict[ChildRef, Manifest], observed: Observed) -> None:
@@ -198,6 +220,10 @@ def _keep_older_configurations(manifests: dict[ChildRef, Manifest], observed: Ob
 def _annotations(template: dict[str, Any]) -> dict[str, str]:
     found: dict[str, str] = (template.get("metadata") or {}).get("annotations") or {}
     return found
+
+
+def _all_stamped(manifests: Mapping[ChildRef, Manifest]) -> dict[ChildRef, Manifest]:
+    return {ref: _stamped(manifest) for ref, manifest in manifests.items()}
 
 
 def _stamped(manifest: Manifest) -> Manifest:
@@ -250,6 +276,8 @@ def _deletes(manifests: Mapping[ChildRef, Manifest], observed: Observed) -> list
 
 def _requeue_after(look_again: float | None, desired: _Desired, observed: Observed) -> float | None:
     waits = [look_again] if look_again is not None else []
+    if desired.surge.look_again is not None:
+        waits.append(max((desired.surge.look_again - observed.now).total_seconds(), 0.0))
     if desired.hold is not None and desired.spec is not None:
         waits.append(TAKEN_NAME_RECHECK_SECONDS)
     for ref, manifest_hash in _hashes(desired.manifests).items():

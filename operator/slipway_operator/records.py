@@ -235,6 +235,8 @@ class PodRecord:
     """When readiness last changed."""
     conditions: dict[str, StatusCondition]
     scheduled_since: datetime | None
+    unscheduled_since: datetime | None
+    """Since when the scheduler finds no node."""
     mounted_objects: tuple[str, ...]
     """Objects of users that its volumes come from, such as `Secret keys`."""
     node: str
@@ -280,6 +282,7 @@ def pod_record(body: Body) -> PodRecord | None:
         ready_changed=_changed(status, "Ready"),
         conditions=conditions,
         scheduled_since=_changed(status, "PodScheduled") if _holds(conditions, "PodScheduled") else None,
+        unscheduled_since=_changed(status, "PodScheduled") if _is_false(conditions, "PodScheduled") else None,
         mounted_objects=_mounted_objects(spec),
         node=spec.get("nodeName") or "",
         address=status.get("podIP") or "",
@@ -319,6 +322,10 @@ def _fails(container: Body) -> bool:
 
 def _holds(conditions: dict[str, StatusCondition], kind: str) -> bool:
     return kind in conditions and conditions[kind].status == "True"
+
+
+def _is_false(conditions: dict[str, StatusCondition], kind: str) -> bool:
+    return kind in conditions and conditions[kind].status == "False"
 
 
 def _changed(status: Body, kind: str) -> datetime | None:

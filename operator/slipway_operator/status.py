@@ -8,17 +8,21 @@ from datetime import datetime
 from typing import Any, Final
 
 from slipway_operator.api.reasons import ConditionType, Reason
-from slipway_operator.api.v1alpha1 import ModelDeploymentSpec
-from slipway_operator.conditions import Claim, View, is_complete, is_ready, judge, merged
-from slipway_operator.diagnosis import Diagnosis, Failure, diagnose
+from slipway_operator.api.v1alpha1 import ModelDeploymentSpec, Traffic
+from slipway_operator.conditions import Claim, View, is_complete, is_ready, judge, merged, serves
+from slipway_operator.diagnosis import Diagnosis, diagnose, same_but_for_numbers
+from slipway_operator.failures import Failure
 from slipway_operator.listeners import GatewaySight
 from slipway_operator.names import selector_labels
+from slipway_operator.proof import Proof, artifact_claim, percent_fetched, pod_to_look_at, prove
 from slipway_operator.records import ChildRecord, DeploymentState, ModelRecord, PodRecord
 from slipway_operator.render.service import is_encrypted, service_exposure
-from slipway_operator.resources import DEPLOYMENT, ChildRef
+from slipway_operator.resources import DEPLOYMENT, SERVICE, ChildRef
 from slipway_operator.revisions import Chosen, revision_status, rolled_back_to
 from slipway_operator.routes import Route, find_route
 from slipway_operator.scaling import scaling, wanted_replicas
+from slipway_operator.verification import Inquiry, Verdict, artifact_status, question_for, verification_status
+from slipway_runtime.contract import RuntimeStatus
 
 Status = dict[str, Any]
 
@@ -36,6 +40,9 @@ _QUIET: Final = frozenset(
         Reason.DESIRED_WITHIN_RANGE,
         Reason.NO_BOUNDS,
         Reason.NOT_STALLED,
+        Reason.VERIFYING,
+        Reason.AS_EXPECTED,
+        Reason.ARTIFACT_VERIFIED,
     }
 )
 """Passing states, and what another condition tells better."""
@@ -70,6 +77,8 @@ class Report:
     status: Status
     notes: list[Note]
     look_again_seconds: float | None
+    inquiry: Inquiry | None
+    """What is to be asked of the Service or of a pod."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,8 @@ class Situation:
     """What the pause holds up, in a sentence; empty when nothing is."""
     chosen: Chosen | None
     """The revision that is to be served; None while nothing may be touched."""
+    replacing: str
+    """In a sentence, why old pods end before their successors start; empty while they do not."""
     template_hash: str | None
     settled: bool
     children: Mapping[ChildRef, ChildRecord]
@@ -90,6 +101,11 @@ class Situation:
     previous: Status
     now: datetime
     gateway_api: GatewaySight = field(default_factory=GatewaySight)
+    asks: bool = False
+    """The installation lets Services and pods be asked, and these pods answer."""
+    verdict: Verdict | None = None
+    told: RuntimeStatus | None = None
+    """What a pod told of itself last."""
 
     @property
     def name(self) -> str:
@@ -122,7 +138,10 @@ class Situation:
 def report(situation: Situation) -> Report:
     diagnosis = _diagnosis(situation)
     route = _route(situation)
-    view = _view(situation, diagnosis, route)
+    artifact = _artifact(situation)
+    view = _view(situation, diagnosis, route, artifact)
+    proof = _proof(situation, view)
+    view = replace(view, unproven=proof.claim)
     claims = judge(view)
     previous = situation.previous.get("conditions") or []
     now = situation.now.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -137,19 +156,45 @@ def report(situation: Situation) -> Report:
         "replicaSummary": f"{situation.ready_current}/{situation.replicas}",
         "url": route.url,
         "internalURL": _internal_url(situation),
-        "lastFailure": _last_failure(situation, diagnosis.worst, ready=is_ready(view), now=now),
+        "artifact": artifact or None,
+        "verification": verification_status(proof.verified, situation.previous, now) if proof.verified else None,
+        "lastFailure": _last_failure(situation, diagnosis.worst or proof.failure, ready=is_ready(view), now=now),
     }
     due = [route.look_again_seconds] if route.look_again_seconds is not None else []
     if diagnosis.look_again is not None:
         due.append(max((diagnosis.look_again - situation.now).total_seconds(), 0.0) + 1)
-    status |= revision_status(
-        situation.chosen, situation.previous, complete=is_complete(view) and situation.replicas > 0
-    )
+    status |= revision_status(situation.chosen, situation.previous, complete=is_complete(view) and is_ready(view))
     return Report(
         status={name: value for name, value in status.items() if value is not None},
         notes=_notes(claims, previous),
         look_again_seconds=min(due, default=None),
+        inquiry=_inquiry(situation, proof, artifact),
     )
+
+
+def _artifact(situation: Situation) -> Status:
+    told = situation.verdict.facts if situation.verdict is not None and situation.verdict.facts else situation.told
+    return artifact_status(told, situation.template_hash, situation.previous)
+
+
+def _proof(situation: Situation, view: View) -> Proof:
+    spec, revision = situation.spec, situation.template_hash
+    if not situation.asks or spec is None or revision is None or not serves(view):
+        return Proof()
+    question = question_for(
+        situation.own.get(ChildRef(SERVICE.kind, situation.name)),
+        port=service_exposure(spec).port,
+        encrypted=is_encrypted(spec),
+        revision=revision,
+        timeout_seconds=(spec.traffic or Traffic()).request_timeout_seconds,
+    )
+    return prove(question, situation.verdict, situation.previous, was_ready=view.was_ready)
+
+
+def _inquiry(situation: Situation, proof: Proof, artifact: Status) -> Inquiry | None:
+    if not situation.asks or proof.question is not None:
+        return proof.question
+    return pod_to_look_at(situation.pods, situation.template_hash, known="digest" in artifact)
 
 
 def _diagnosis(situation: Situation) -> Diagnosis:
@@ -164,24 +209,26 @@ def _diagnosis(situation: Situation) -> Diagnosis:
 
 
 def _steadied(failure: Failure, situation: Situation) -> Failure:
-    """The last line of a crash's log differs each time; the first one seen stands for all of this generation."""
+    """A message that differs from the last one in numbers alone is not written again: the first one seen stands for all
+    of this generation."""
     known = situation.previous.get("lastFailure") or {}
     same = (
-        failure.reason == Reason.CRASHED
-        and known.get("reason") == Reason.CRASHED
+        known.get("reason") == failure.reason
         and known.get("exitCode") == failure.exit_code
         and situation.previous.get("observedGeneration") == situation.model.generation
+        and same_but_for_numbers(failure, known["message"])
     )
     return replace(failure, message=known["message"]) if same else failure
 
 
-def _view(situation: Situation, diagnosis: Diagnosis, route: Route) -> View:
+def _view(situation: Situation, diagnosis: Diagnosis, route: Route, artifact: Status) -> View:
     deployment = situation.deployment
     progressing = deployment.conditions.get("Progressing") if deployment else None
     worst = diagnosis.worst
     return View(
         accepted=situation.accepted,
         rolled_back=rolled_back_to(situation.chosen),
+        replacing=situation.replacing,
         paused=situation.spec is not None and situation.spec.paused,
         waiting=situation.waiting,
         scaling=scaling(situation.spec) if situation.spec is not None else None,
@@ -199,6 +246,13 @@ def _view(situation: Situation, diagnosis: Diagnosis, route: Route) -> View:
         cause=worst if worst is not None and worst.current else None,
         rolled_out=progressing is not None and progressing.reason == "NewReplicaSetAvailable",
         deadline_exceeded=progressing is not None and progressing.reason == "ProgressDeadlineExceeded",
+        artifact=artifact_claim(
+            artifact,
+            worst if worst is not None and worst.current else None,
+            pinned=situation.spec.artifact.digest if situation.spec is not None and situation.ready_current else None,
+        ),
+        progress=percent_fetched(situation.told, artifact),
+        unproven=None,
         route=route.claim,
     )
 

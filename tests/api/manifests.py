@@ -108,6 +108,7 @@ EVERY_FIELD: Final = manifest(
             "gpu": {"count": 2, "resourceName": "nvidia.com/mig-1g.5gb"},
             "requests": {"cpu": "500m", "memory": "1Gi"},
             "limits": {"cpu": 2, "memory": "4Gi"},
+            "sharedMemory": "1Gi",
         },
         "batching": {
             "mode": "Static",
@@ -142,7 +143,13 @@ EVERY_FIELD: Final = manifest(
             "auth": {"apiKeysSecretRef": {"name": "digits-keys"}},
             "tls": {"secretName": "digits-internal-tls"},
         },
-        "rollout": {"progressDeadlineSeconds": 600},
+        "rollout": {
+            "strategy": "Rolling",
+            "surgeTimeoutSeconds": 30,
+            "progressDeadlineSeconds": 600,
+            "revisionHistoryLimit": 3,
+            "rollbackTo": "digits-0123456789",
+        },
         "podTemplate": {
             "labels": {"team": "vision", "example.com/cost-centre": "42"},
             "annotations": {"example.com/scrape": "true"},
@@ -218,6 +225,7 @@ EVERY_FIELD: Final = manifest(
         "format": "TorchScript",
         "credentials": {"secretRef": {"name": "store"}},
         "stallTimeoutSeconds": 30,
+        "cache": {"sizeLimit": "20Gi"},
     },
 )
 
@@ -314,6 +322,9 @@ ACCEPTED: Final = (
     Accepted("equal bounds", manifest(_scaler(minReplicas=2, maxReplicas=2))),
     Accepted("fewer pods than the lower bound", manifest(_scaler(minReplicas=2) | {"replicas": 0})),
     Accepted("more pods than the upper bound", manifest(_scaler(maxReplicas=2) | {"replicas": 9})),
+    Accepted("a rollback by number", manifest({"rollout": {"rollbackTo": 3}})),
+    Accepted("a rollback by a number in quotes", manifest({"rollout": {"rollbackTo": "12"}})),
+    Accepted("shared memory without a limit of memory", manifest(_resources(sharedMemory="8Gi"))),
     Accepted("two pods away at a time", manifest({"disruption": {"maxUnavailable": 2}})),
     Accepted("all pods away at a time", manifest({"disruption": {"maxUnavailable": "100%"}})),
     Accepted("the own namespace alone", manifest({"networkPolicy": {}})),
@@ -376,6 +387,25 @@ GATEWAY_REFUSED: Final = (
 
 REFUSED: Final = (
     *GATEWAY_REFUSED,
+    # rollout
+    Refused(
+        "a rollback to nothing",
+        manifest({"rollout": {"rollbackTo": 0}}),
+        "spec.rollout.rollbackTo",
+        ("'0'", "the number or the name of a revision", "from 1"),
+    ),
+    Refused(
+        "a rollback to what is no name",
+        manifest({"rollout": {"rollbackTo": "Digits_1"}}),
+        "spec.rollout.rollbackTo",
+        ("'Digits_1'", "status.revisions"),
+    ),
+    Refused(
+        "more shared memory than memory",
+        manifest(_resources(sharedMemory="2Gi", limits={"memory": "1Gi"})),
+        "spec.resources.sharedMemory",
+        ("'2Gi'", "at most the limit of memory", "Lower it"),
+    ),
     # The object's name.
     Refused("a long name", manifest(name="a" * 53), "metadata.name", ("a" * 53, "at most 52", "shorter name")),
     Refused("a dot in the name", manifest(name="a.b"), "metadata.name", ("'a.b'", "without dots", "Choose")),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from slipway_operator.api.fields import ObjectName, ResourceList
+from slipway_operator.api.fields import ObjectName, Quantity, ResourceList
 from slipway_operator.api.schema import ApiModel, Rule, map_atomic, rules
 
 
@@ -163,6 +163,13 @@ class Resources(ApiModel):
                 field_path=".requests",
             ),
             Rule(
+                "!has(self.sharedMemory) || !has(self.limits) || !('memory' in self.limits) ||"
+                " quantity(string(self.sharedMemory)).compareTo(quantity(string(self.limits['memory']))) <= 0",
+                "got '{string(self.sharedMemory)}', expected at most the limit of memory, of which it is a part. Lower"
+                " it, or raise the limit.",
+                field_path=".sharedMemory",
+            ),
+            Rule(
                 f"!has(self.requests) || !has(self.limits) || {_EXCEEDING}.size() == 0",
                 f"got {{{_EXCEEDING_TEXT}}}. Lower the request or raise the limit.",
                 field_path=".requests",
@@ -172,6 +179,9 @@ class Resources(ApiModel):
 
     gpu: Gpu | None = None
     """GPUs per pod."""
+    shared_memory: Quantity | None = None
+    """Size of /dev/shm, which data loaders and libraries that use several GPUs talk through. Its bytes count as memory
+    of the container. When unset 64Mi, and with several GPUs as much as the memory limit allows."""
     requests: ResourceList = {}
     """Resources set aside for each pod, as in a container."""
     limits: ResourceList = {}

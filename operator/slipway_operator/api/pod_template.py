@@ -10,9 +10,9 @@ from slipway_operator.api.fields import Annotations, LabelMap, ObjectName, Quant
 from slipway_operator.api.scheduling import Affinity, Tolerations, TopologySpreads
 from slipway_operator.api.schema import ApiModel, Rule, list_map, list_set, rules
 
-VOLUME_NAMES: Final = ("api-keys", "cache", "config", "tls", "tmp")
+VOLUME_NAMES: Final = ("api-keys", "cache", "config", "shm", "tls", "tmp")
 """Of the operator's own volumes."""
-MOUNT_PATHS: Final = ("/etc/slipway", "/run/slipway", "/tmp", "/var/cache/slipway")  # noqa: S108 - a volume's place
+MOUNT_PATHS: Final = ("/dev/shm", "/etc/slipway", "/run/slipway", "/tmp", "/var/cache/slipway")  # noqa: S108 - a volume's place
 """Where they are mounted."""
 OWN_LABELS: Final = tuple(
     f"app.kubernetes.io/{name}" for name in ("component", "instance", "managed-by", "name", "part-of")
@@ -189,7 +189,7 @@ class PodTemplate(ApiModel):
     affinity: Affinity | None = None
     """Nodes and company that pods need, prefer or avoid."""
     tolerations: Tolerations = []
-    """Taints that do not keep the pods away."""
+    """Taints that do not keep the pods away. Those of nodes with the wanted GPUs are tolerated without."""
     topology_spread_constraints: TopologySpreads = []
     """How evenly pods are spread. Each replaces the operator's own for the same topologyKey; the operator spreads by
     host and by zone as far as possible."""

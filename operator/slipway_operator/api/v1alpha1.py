@@ -27,6 +27,7 @@ from slipway_operator.api.exposure import IngressTls as IngressTls
 from slipway_operator.api.exposure import ServiceExposure as ServiceExposure
 from slipway_operator.api.exposure import Traffic as Traffic
 from slipway_operator.api.exposure import TrafficTls as TrafficTls
+from slipway_operator.api.fields import Quantity
 from slipway_operator.api.gateway import GatewayExposure as GatewayExposure
 from slipway_operator.api.gateway import ParentReference as ParentReference
 from slipway_operator.api.pod_template import PodTemplate as PodTemplate
@@ -69,6 +70,14 @@ class Credentials(ApiModel):
 
 
 _URI_HOLDS_USER = "^[A-Za-z][-+.A-Za-z0-9]*://[^/]*@"
+
+
+class ArtifactCache(ApiModel):
+    """The folder in which a pod keeps the artifact."""
+
+    size_limit: Quantity | None = None
+    """Most that the artifact may take of the node's disk, unpacked. A pod is placed only where so much is free, and is
+    evicted when it takes more. No bound when unset."""
 
 
 class Artifact(ApiModel):
@@ -129,6 +138,9 @@ class Artifact(ApiModel):
 
     credentials: Credentials | None = None
     """Needed when the store does not answer to everyone."""
+
+    cache: ArtifactCache | None = None
+    """The folder in which a pod keeps the artifact."""
 
     stall_timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = 120
     """A download that receives nothing for this long has failed."""

@@ -32,7 +32,7 @@ def render_children(
     if wanted_replicas(spec) > 1:
         children.append(render_pod_disruption_budget(owner, spec.disruption))
     if spec.network_policy is not None:
-        children.append(render_network_policy(owner, spec, spec.network_policy))
+        children.append(render_network_policy(owner, spec, spec.network_policy, settings))
     if spec.exposure is not None and spec.exposure.ingress is not None:
         children.append(render_ingress(owner, spec, spec.exposure.ingress, settings))
     if spec.exposure is not None and spec.exposure.gateway is not None:

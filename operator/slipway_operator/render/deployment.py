@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from slipway_operator.api.container import EnvVar, Resources
+from slipway_operator.api.container import EnvVar
 from slipway_operator.api.v1alpha1 import ModelDeploymentSpec, Rollout, Runtime, Traffic
 from slipway_operator.names import (
     ADMIN_PORT_NAME,
@@ -26,6 +26,14 @@ from slipway_operator.names import (
 from slipway_operator.render.config_map import config_hash
 from slipway_operator.render.manifest import Manifest, Owner, RenderSettings, metadata, stable_hash
 from slipway_operator.render.pod_template import with_additions
+from slipway_operator.render.resources import (
+    SHARED_MEMORY_PATH,
+    SHARED_MEMORY_VOLUME,
+    cache_size,
+    container_resources,
+    gpu_tolerations,
+    shared_memory,
+)
 from slipway_operator.render.service import service_exposure
 from slipway_operator.scaling import wanted_replicas
 from slipway_runtime import contract
@@ -36,6 +44,9 @@ REVISION_HISTORY_LIMIT: Final = 5
 GRACE_MARGIN_SECONDS: Final = 10
 """For the process itself to end, after the last request was answered."""
 STARTUP_PROBE_PERIOD_SECONDS: Final = 2
+
+_SURGE: Final = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+_STRATEGIES: Final = {"Auto": _SURGE, "Rolling": _SURGE, "Recreate": {"type": "Recreate"}}
 
 _CONFIG_VOLUME: Final = "config"
 _CACHE_VOLUME: Final = "cache"
@@ -56,7 +67,7 @@ def render_deployment(owner: Owner, spec: ModelDeploymentSpec, template: Manifes
             "replicas": wanted_replicas(spec),
             "revisionHistoryLimit": REVISION_HISTORY_LIMIT,
             "progressDeadlineSeconds": _rollout(spec).progress_deadline_seconds,
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "strategy": _STRATEGIES[_rollout(spec).strategy],
             "selector": {"matchLabels": selector_labels(owner.name)},
             "template": template,
         },
@@ -107,6 +118,8 @@ def _pod_spec(
         "volumes": _volumes(owner, spec, config),
     }
     pull_secrets = _runtime(spec).image_pull_secrets
+    if tolerations := gpu_tolerations(spec.resources):
+        pod["tolerations"] = tolerations
     if pull_secrets:
         pod["imagePullSecrets"] = [{"name": secret.name} for secret in pull_secrets]
     return pod
@@ -119,9 +132,11 @@ def _volumes(owner: Owner, spec: ModelDeploymentSpec, config: contract.RuntimeCo
     }
     volumes: list[dict[str, Any]] = [
         {"name": _CONFIG_VOLUME, "configMap": {"name": config_map_name(owner.name), "items": [config_file]}},
-        {"name": _CACHE_VOLUME, "emptyDir": {}},
+        {"name": _CACHE_VOLUME, "emptyDir": {"sizeLimit": size} if (size := cache_size(spec)) else {}},
         {"name": _TMP_VOLUME, "emptyDir": {}},
     ]
+    if (memory := shared_memory(spec.resources)) is not None:
+        volumes.append({"name": SHARED_MEMORY_VOLUME, "emptyDir": memory})
     for name, (secret, _) in _secrets(spec).items():
         volumes.append({"name": name, "secret": {"secretName": secret, "defaultMode": _OWNER_AND_GROUP_READ}})
     return volumes
@@ -162,7 +177,7 @@ def _container(spec: ModelDeploymentSpec, settings: RenderSettings) -> dict[str,
         "args": ["--config", contract.CONFIG_PATH],
         "ports": _ports(spec),
         "env": _environment(runtime.env),
-        "resources": _resources(spec.resources),
+        "resources": container_resources(spec),
         "volumeMounts": _mounts(spec),
         "startupProbe": _probe(
             contract.STARTUP_PATH,
@@ -201,6 +216,8 @@ def _mounts(spec: ModelDeploymentSpec) -> list[dict[str, Any]]:
         {"name": _CACHE_VOLUME, "mountPath": contract.CACHE_DIRECTORY},
         {"name": _TMP_VOLUME, "mountPath": _TMP_DIRECTORY},
     ]
+    if shared_memory(spec.resources) is not None:
+        mounts.append({"name": SHARED_MEMORY_VOLUME, "mountPath": SHARED_MEMORY_PATH})
     for name, (_, directory) in _secrets(spec).items():
         mounts.append({"name": name, "mountPath": directory, "readOnly": True})
     return mounts
@@ -215,12 +232,22 @@ def _probe(path: str, *, period_seconds: int, failure_threshold: int) -> dict[st
     }
 
 
+def names_revision(deployment: Manifest) -> bool:
+    """Whether the pods are told their revision, and so can tell it to whoever checks the way to them."""
+    (container, *_) = deployment["spec"]["template"]["spec"]["containers"]
+    return any(variable["name"] == contract.REVISION_VARIABLE for variable in container.get("env") or [])
+
+
 def _environment(given: list[EnvVar]) -> list[dict[str, Any]]:
     """The user's variables win over ours."""
     found: list[dict[str, Any]] = []
-    if all(variable.name != "HOME" for variable in given):
+    names = {variable.name for variable in given}
+    if "HOME" not in names:
         # Libraries keep caches under the home directory, and the root file system is read-only.
         found.append({"name": "HOME", "value": _TMP_DIRECTORY})
+    if contract.REVISION_VARIABLE not in names:
+        path = {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{TEMPLATE_HASH_ANNOTATION}']"}
+        found.append({"name": contract.REVISION_VARIABLE, "valueFrom": {"fieldRef": path}})
     for variable in given:
         entry: dict[str, Any] = variable.model_dump(by_alias=True, exclude_none=True)
         if entry.get("value") == "":
@@ -228,19 +255,6 @@ def _environment(given: list[EnvVar]) -> list[dict[str, Any]]:
             del entry["value"]
         found.append(entry)
     return found
-
-
-def _resources(resources: Resources | None) -> dict[str, dict[str, str]]:
-    if resources is None:
-        return {}
-    gpus: dict[str, str] = {}
-    if resources.gpu is not None and resources.gpu.count > 0:
-        gpus[resources.gpu.resource_name] = str(resources.gpu.count)
-    found = {
-        "requests": {name: str(quantity) for name, quantity in resources.requests.items()} | gpus,
-        "limits": {name: str(quantity) for name, quantity in resources.limits.items()} | gpus,
-    }
-    return {kind: amounts for kind, amounts in found.items() if amounts}
 
 
 def _runtime(spec: ModelDeploymentSpec) -> Runtime:

@@ -31,6 +31,8 @@ class RenderSettings:
 
     runtime_image: str
     runtime_image_pull_policy: str = ""
+    operator_namespace: str = ""
+    """Where the operator runs, so that NetworkPolicies let it in; empty outside a cluster."""
     always_upgrade: bool = False
     """True: pods are rendered anew with this image and by this operator at once, not with the next change of a spec."""
     ingress_classes: tuple[tuple[str, str], ...] = ()

@@ -6,12 +6,21 @@ from typing import Any
 
 from slipway_operator.api.cluster import NetworkPeer
 from slipway_operator.api.v1alpha1 import ModelDeploymentSpec, NetworkPolicy
-from slipway_operator.names import ADMIN_PORT_NAME, GRPC_PORT_NAME, INFERENCE_PORT_NAME, selector_labels
-from slipway_operator.render.manifest import Manifest, Owner, metadata
+from slipway_operator.names import (
+    ADMIN_PORT_NAME,
+    COMPONENT_LABEL,
+    GRPC_PORT_NAME,
+    INFERENCE_PORT_NAME,
+    PART_OF_LABEL,
+    selector_labels,
+)
+from slipway_operator.render.manifest import Manifest, Owner, RenderSettings, metadata
 from slipway_operator.render.service import service_exposure
 
 
-def render_network_policy(owner: Owner, spec: ModelDeploymentSpec, policy: NetworkPolicy) -> Manifest:
+def render_network_policy(
+    owner: Owner, spec: ModelDeploymentSpec, policy: NetworkPolicy, settings: RenderSettings
+) -> Manifest:
     """Only what comes in is restricted: the artifact's store may be anywhere."""
     inference = [INFERENCE_PORT_NAME]
     if service_exposure(spec).grpc_port is not None:
@@ -19,6 +28,10 @@ def render_network_policy(owner: Owner, spec: ModelDeploymentSpec, policy: Netwo
     allowed = [_allow(policy.clients or [NetworkPeer.model_validate({"podSelector": {}})], inference)]
     if policy.monitors:
         allowed.append(_allow(policy.monitors, [ADMIN_PORT_NAME]))
+    if settings.operator_namespace:
+        # It asks the Service for a prediction before it says Ready, and pods how far they have come.
+        ports = [{"port": port, "protocol": "TCP"} for port in (INFERENCE_PORT_NAME, ADMIN_PORT_NAME)]
+        allowed.append({"from": [_operator(settings.operator_namespace)], "ports": ports})
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -28,6 +41,13 @@ def render_network_policy(owner: Owner, spec: ModelDeploymentSpec, policy: Netwo
             "policyTypes": ["Ingress"],
             "ingress": allowed,
         },
+    }
+
+
+def _operator(namespace: str) -> dict[str, Any]:
+    return {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        "podSelector": {"matchLabels": {COMPONENT_LABEL: "operator", PART_OF_LABEL: "slipway"}},
     }
 
 

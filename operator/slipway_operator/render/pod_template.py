@@ -15,7 +15,6 @@ from slipway_operator.render.manifest import Manifest
 _TAKEN_AS_GIVEN: Final = (
     "nodeSelector",
     "affinity",
-    "tolerations",
     "priorityClassName",
     "runtimeClassName",
     "schedulerName",
@@ -36,12 +35,18 @@ def with_additions(template: Manifest, given: PodTemplate) -> Manifest:
         "spec": {
             **pod,
             **{name: said[name] for name in _TAKEN_AS_GIVEN if name in said},
+            **_tolerations(pod.get("tolerations", []), said.get("tolerations", [])),
             "securityContext": pod["securityContext"] | said.get("securityContext", {}),
             "topologySpreadConstraints": _spread(pod["topologySpreadConstraints"], given),
             "containers": [container | {"volumeMounts": container["volumeMounts"] + said.get("volumeMounts", [])}],
             "volumes": pod["volumes"] + said.get("volumes", []),
         },
     }
+
+
+def _tolerations(own: list[Any], given: list[Any]) -> dict[str, list[Any]]:
+    both = own + [item for item in given if item not in own]
+    return {"tolerations": both} if both else {}
 
 
 def _spread(own: list[dict[str, Any]], given: PodTemplate) -> list[dict[str, Any]]:
