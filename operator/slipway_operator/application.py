@@ -11,13 +11,14 @@ from collections.abc import Coroutine, Mapping
 from time import perf_counter
 from typing import Any, Final
 
-from slipway_operator import adapters, clock, probes
+from slipway_operator import adapters, clock, inquiries, probes
 from slipway_operator.access import load_configuration
 from slipway_operator.cache import Cache
 from slipway_operator.election import Elector
 from slipway_operator.errors import ApiError, FencedError, LeaseLostError, TransientError
 from slipway_operator.events import EventRecorder
 from slipway_operator.gateways import GatewayApi
+from slipway_operator.inquiries import Inquirer
 from slipway_operator.kube import AioKubeApi
 from slipway_operator.lease import Lease, Standing
 from slipway_operator.logs import about
@@ -55,9 +56,10 @@ class Operator:
         metrics.about_objects = objects.text
         self.recorder = EventRecorder(api, metrics, platform.node())
         self.gateways = GatewayApi(api)
-        policy = Policy(settings.render, settings.allowed_schemes)
+        policy = Policy(settings.render, settings.allowed_schemes, asks=settings.verify_predictions)
+        self.inquirer = Inquirer(self.cache, metrics, self.queue.add)
         self.reconciler = Reconciler(
-            api, self.cache, policy, self.recorder, self.gateways, metrics.ready_seconds.observe
+            api, self.cache, policy, self.recorder, self.gateways, metrics.ready_seconds.observe, self.inquirer.want
         )
         self.sweep = Sweep(api, self.cache, self.queue, metrics, settings.namespaces, self.gateways)
         self.heart = probes.Heart()
@@ -158,6 +160,8 @@ class Operator:
         self._start("events", self.recorder.run())
         self._start("sweep", self.sweep.run(self.settings.sweep_seconds))
         self._start("gateways", self.gateways.run(self.sweep.request))
+        for number in range(inquiries.WORKERS):
+            self._start(f"inquirer-{number}", self.inquirer.work())
         for number in range(WORKERS):
             self._start(f"worker-{number}", self._work())
 
@@ -174,6 +178,7 @@ class Operator:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.inquirer.close()
         await self.elector.release()
         self.finished.set()
 

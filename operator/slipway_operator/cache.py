@@ -13,6 +13,8 @@ from slipway_operator.api.v1alpha1 import KIND
 from slipway_operator.names import MODEL_LABEL
 from slipway_operator.records import ChildRecord, ModelRecord, PodRecord
 from slipway_operator.resources import ChildRef, Key
+from slipway_operator.verification import Verdict
+from slipway_runtime.contract import RuntimeStatus
 
 _GONE_LIMIT: Final = 20_000
 
@@ -39,6 +41,10 @@ class Memory:
     status_version: int = 0
     """The object's resource version after that write."""
     refusals: dict[ChildRef, Refusal] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    """What came of the last question that was put to the Service."""
+    progress: RuntimeStatus | None = None
+    """What a pod told of itself last."""
     rewritten: dict[ChildRef, frozenset[tuple[str, str]]] = field(default_factory=dict)
     """Values that the API server answered with instead of ours (a mutating webhook); applying again changes nothing."""
 

@@ -81,6 +81,9 @@ class Metrics:
             "sweep_repairs", "Objects that a sweep found otherwise than the watches had told.", ("resource",)
         )
         self.events_written = self._counter("events_written", "Kubernetes events that were written.", ("type",))
+        self.verifications = self._counter(
+            "verifications", "Predictions that were asked of a Service, by result.", ("result",)
+        )
         self.events_dropped = self._counter("events_dropped", "Kubernetes events that were not written.")
 
     def _about_the_api_server(self) -> None:

@@ -24,6 +24,7 @@ from slipway_operator.object_metrics import seconds_to_ready
 from slipway_operator.plan import Apply, Observed, Plan, Policy, plan, wanted_children
 from slipway_operator.records import ChildRecord, ModelRecord, child_record
 from slipway_operator.resources import HTTP_ROUTE, ChildRef, Key
+from slipway_operator.verification import Inquiry, Question
 
 REFUSED_RETRY_BASE_SECONDS: Final = 2.0
 REFUSED_RETRY_LIMIT_SECONDS: Final = 300.0
@@ -42,11 +43,14 @@ class Reconciler:
     gateways: GatewayApi
     ready_after: Callable[[float], None] = lambda seconds: None
     """Told how long it took, whenever one becomes Ready."""
+    inquire: Callable[[Key, Inquiry | None], None] = lambda key, inquiry: None
+    """Told what is to be asked over the network, in place of what was before."""
 
     async def reconcile(self, key: Key) -> float | None:
         """Returns the seconds until time alone may change something; None where events suffice."""
         model = self.cache.models.get(key)
         if model is None or model.deleting:
+            self.inquire(key, None)
             return None
         memory = self.cache.memory(model)
         sight = await self.gateways.sight(model)
@@ -56,6 +60,10 @@ class Reconciler:
             await self._act(model, memory, wanted)
             wanted = plan(self._observed(model, memory, strangers, sight), self.policy)
         await self._write_status(model, memory, wanted)
+        if "verification" not in wanted.status and not isinstance(wanted.inquiry, Question):
+            # Nothing serves: what was answered before says nothing about the pods that will.
+            memory.verdict = None
+        self.inquire(key, wanted.inquiry)
         return wanted.requeue_after
 
     def _observed(

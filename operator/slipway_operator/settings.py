@@ -23,6 +23,7 @@ PULL_POLICIES: Final = ("", "Always", "IfNotPresent", "Never")
 UPGRADE_POLICIES: Final = ("OnChange", "Always")
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 LOG_FORMATS: Final = ("json", "text")
+BOOLEANS: Final = ("true", "false")
 
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _OBJECT_NAME: Final = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -51,6 +52,8 @@ class Settings:
     http_port: int
     writes_per_second: float
     sweep_seconds: float
+    verify_predictions: bool
+    """Only where the operator is inside the cluster's network."""
     lease: LeaseSettings
 
 
@@ -69,6 +72,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
             == "Always",
             ingress_classes=_ingress_classes(environment, "SLIPWAY_INGRESS_CLASSES"),
             default_ingress_class=_class_name(environment, "SLIPWAY_DEFAULT_INGRESS_CLASS"),
+            operator_namespace=_operator_namespace(environment, "SLIPWAY_OPERATOR_NAMESPACE"),
         ),
         namespaces=_namespaces(environment, "SLIPWAY_NAMESPACES"),
         allowed_schemes=_schemes(environment, "SLIPWAY_ALLOWED_SCHEMES", "s3,https,http"),
@@ -78,6 +82,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         http_port=int(_number(environment, "SLIPWAY_HTTP_PORT", "8080", 1, 65535)),
         writes_per_second=_number(environment, "SLIPWAY_WRITES_PER_SECOND", "50", 1, 10_000),
         sweep_seconds=_number(environment, "SLIPWAY_SWEEP_SECONDS", "300", 1, 86_400),
+        verify_predictions=_verifies(environment),
         lease=_lease(environment),
     )
 
@@ -174,6 +179,17 @@ def _class_name(environment: Mapping[str, str], name: str) -> str:
     if value and not _OBJECT_NAME.fullmatch(value):
         raise SettingsError(f"{name}: got {value!r}, expected the name of an IngressClass, or nothing.")
     return value
+
+
+def _operator_namespace(environment: Mapping[str, str], name: str) -> str:
+    found = environment.get(name, "").strip()
+    if found and not _NAMESPACE.fullmatch(found):
+        raise SettingsError(f"{name}: got {found!r}, expected the name of the namespace that the operator runs in.")
+    return found if _verifies(environment) else ""
+
+
+def _verifies(environment: Mapping[str, str]) -> bool:
+    return _choice(environment, "SLIPWAY_VERIFY_PREDICTIONS", "false", BOOLEANS) == "true"
 
 
 def _schemes(environment: Mapping[str, str], name: str, default: str) -> frozenset[str]:

@@ -57,6 +57,9 @@ class Operator(Values):
     """Most writes per second that the operator makes of the API server."""
     sweep_seconds: Annotated[int, Field(ge=10, le=86400)] = 300
     """How often everything is listed and compared, should an event have been lost."""
+    verify_predictions: bool = True
+    """Ask each Service for a prediction before its ModelDeployment is Ready, and pods how far they have come. Set it to
+    false where the operator cannot reach pods and Services."""
     extra_env: list[Object] = []
     """Further environment variables, as in a container."""
     resources: Object = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "384Mi"}}

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from slipway_operator.diagnosis import MOUNT_GRACE, PROBE_GRACE, Diagnosis, diagnose
+from slipway_operator.diagnosis import Diagnosis, diagnose
+from slipway_operator.pod_causes import MOUNT_GRACE, PROBE_GRACE
 from slipway_operator.records import DeploymentState, PodRecord, StatusCondition
 from slipway_runtime.contract import FailureReason, Stage, TerminationMessage
 from tests.fixtures.operator import crash_loop, evicted, ready, started_but_unready, unmounted, unscheduled, waiting

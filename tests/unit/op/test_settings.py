@@ -38,6 +38,8 @@ def test_namespaces_are_a_list_without_repetition() -> None:
         ("SLIPWAY_HTTP_PORT", "eighty", "from 1 to 65535"),
         ("SLIPWAY_WRITES_PER_SECOND", "nan", "from 1 to 10000"),
         ("SLIPWAY_SWEEP_SECONDS", "0", "from 1 to 86400"),
+        ("SLIPWAY_VERIFY_PREDICTIONS", "yes", "'true'"),
+        ("SLIPWAY_OPERATOR_NAMESPACE", "A_B", "the namespace that the operator runs in"),
     ],
 )
 def test_an_error_names_the_variable_and_what_is_expected(name: str, value: str, expected: str) -> None:

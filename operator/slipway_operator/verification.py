@@ -1,0 +1,169 @@
+"""Whether a prediction went through the Service of this generation, and what pods are asked about themselves. Pure.
+
+Ready pods prove the model, not the way to it. So when pods of a revision come to serve, the operator asks their Service
+for a prediction once, and remembers in the status that it was answered. It asks anew only when that no longer proves
+anything: another revision, another Service, or pods that were all gone in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from slipway_operator.api.reasons import Reason
+from slipway_operator.records import ChildRecord, PodRecord
+from slipway_operator.redaction import redacted
+from slipway_operator.render.manifest import stable_hash
+from slipway_runtime.contract import ADMIN_PORT, STATUS_PATH, VERIFY_PATH, RuntimeStatus
+
+LONGEST_SECONDS: Final = 30.0
+"""Of one prediction; a model that takes longer is tried again, and told as what it is."""
+MESSAGE_LIMIT: Final = 512
+"""Characters of a server's own words."""
+STEP_PERCENT: Final = 5
+"""The status follows a download in steps of this share of it, so that it is written at most twenty times."""
+STEP_BYTES: Final = 256 * 1024**2
+"""The same where the store does not tell the size."""
+
+_BUSY: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS})
+_NO_KEY: Final = frozenset({HTTPStatus.UNAUTHORIZED})
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prediction through a Service."""
+
+    url: str
+    revision: str
+    service: str
+    """Hash of the Service that is asked."""
+    timeout_seconds: float
+
+
+@dataclass(frozen=True)
+class Look:
+    """How far one pod has come."""
+
+    url: str
+    revision: str
+
+
+Inquiry = Question | Look
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a question. `reason` is empty when the prediction went through."""
+
+    question: Question
+    reason: str = ""
+    message: str = ""
+    facts: RuntimeStatus | None = None
+    """What the server told of itself; nothing where it asks for an API key."""
+
+    @property
+    def holds(self) -> bool:
+        return not self.reason
+
+
+def question_for(
+    service: ChildRecord | None, *, port: int, encrypted: bool, revision: str, timeout_seconds: float
+) -> Question | None:
+    """None while there is no address to ask. The address, not the name: who resolves names for the operator is another
+    matter than whether the Service works."""
+    address = (service.body.get("spec") or {}).get("clusterIP") if service is not None else None
+    if service is None or not address or address == "None":
+        return None
+    host = f"[{address}]" if ":" in address else address
+    return Question(
+        url=f"{'https' if encrypted else 'http'}://{host}:{port}{VERIFY_PATH}",
+        revision=revision,
+        service=stable_hash([service.uid, service.manifest_hash]),
+        timeout_seconds=min(timeout_seconds, LONGEST_SECONDS),
+    )
+
+
+def look_at(pod: PodRecord) -> Look:
+    """Needs an address. The admin port speaks plain HTTP, as the kubelet's probes do."""
+    host = f"[{pod.address}]" if ":" in pod.address else pod.address
+    return Look(f"http://{host}:{ADMIN_PORT}{STATUS_PATH}", pod.template_hash or "")
+
+
+def judge_answer(question: Question, status: int, revision: str | None, body: str) -> Verdict:
+    """`revision` is the header that names the server's; None where there is none."""
+    said = _words(body)
+    if revision is None or revision != question.revision:
+        who = f"a server of revision {revision}" if revision else "a server that names no revision"
+        return Verdict(
+            question,
+            Reason.SERVICE_UNREACHABLE,
+            f"The Service leads to {who}, expected {question.revision}; it answered {status}{said}",
+        )
+    if status in _NO_KEY or status in _BUSY:
+        # The way is proven by who refuses. The model was proven by the pod's own warm-up, or it is at work right now.
+        return Verdict(question)
+    if status == HTTPStatus.OK:
+        return Verdict(question, facts=_facts(body))
+    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        # The model's own check refused made-up values, which says that it runs and nothing about real ones.
+        return Verdict(question)
+    return Verdict(question, Reason.PREDICTION_FAILED, f"A prediction through the Service was answered {status}{said}")
+
+
+def no_answer(question: Question, error: str) -> Verdict:
+    host = question.url.partition("://")[2].partition("/")[0]
+    return Verdict(question, Reason.SERVICE_UNREACHABLE, f"The Service at {host} gives no answer: {redacted(error)}.")
+
+
+def is_verified(question: Question, previous: Mapping[str, Any]) -> bool:
+    """`previous` is the status as it was last written."""
+    known = previous.get("verification") or {}
+    return (known.get("revision"), known.get("service")) == (question.revision, question.service)
+
+
+def verification_status(question: Question, previous: Mapping[str, Any], now: str) -> dict[str, Any]:
+    if is_verified(question, previous):
+        found: dict[str, Any] = previous["verification"]
+        return found
+    return {"revision": question.revision, "service": question.service, "time": now}
+
+
+def artifact_status(told: RuntimeStatus | None, revision: str | None, previous: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of the artifact of this revision's pods; empty when nothing is."""
+    known: dict[str, Any] = previous.get("artifact") or {}
+    if known.get("revision") != revision:
+        known = {}
+    if told is None or told.revision != revision or known.get("digest"):
+        return known
+    found = {
+        "revision": revision,
+        "downloadedBytes": told.fetched_bytes if told.digest else stepped(told.fetched_bytes, told.artifact_bytes),
+        "sizeBytes": told.artifact_bytes,
+        "digest": told.digest,
+        "format": str(told.format) if told.format else None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def stepped(received_bytes: int, size_bytes: int | None) -> int:
+    """Rounded down, but never when all is there."""
+    if size_bytes is not None and received_bytes >= size_bytes:
+        return received_bytes
+    step = STEP_BYTES if size_bytes is None else max(1, -(-size_bytes * STEP_PERCENT // 100))
+    return received_bytes // step * step
+
+
+def _facts(body: str) -> RuntimeStatus | None:
+    try:
+        return RuntimeStatus.model_validate_json(body)
+    except ValueError:
+        return None
+
+
+def _words(body: str) -> str:
+    text = redacted(" ".join(body.split()))
+    if not text:
+        return "."
+    return f": {text if len(text) <= MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 1] + '…'}"
