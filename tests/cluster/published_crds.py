@@ -35,7 +35,10 @@ class PublishedCrds:
             with file_lock(cache_directory() / f".{self.module}.lock", what=str(directory)):
                 if not directory.exists():
                     self._fetch(directory)
-        return [yaml.safe_load((directory / f"{kind}.yaml").read_text(encoding="utf-8")) for kind in self.kinds]
+        return [yaml.safe_load((directory / name).read_text(encoding="utf-8")) for name in self._files()]
+
+    def _files(self) -> list[str]:
+        return [f"{self.group}_{kind}.yaml" for kind in self.kinds]
 
     def _version(self) -> str:
         text = (MODULES / self.module / "go.mod").read_text(encoding="utf-8")
@@ -64,6 +67,6 @@ class PublishedCrds:
             source = Path(json.loads(answer.stdout)["Dir"]) / self.folder
             partial = Path(scratch) / "crds"
             partial.mkdir()
-            for kind in self.kinds:
-                shutil.copyfile(source / f"{self.group}_{kind}.yaml", partial / f"{kind}.yaml")
+            for name in self._files():
+                shutil.copyfile(source / name, partial / name)
             partial.rename(directory)
