@@ -1,4 +1,4 @@
-"""What the operator may do, as one table; the chart's ClusterRole and Roles are generated from it. Pure.
+"""What the operator may do, and what users may, as tables; the chart's roles are generated from them. Pure.
 
 Every verb is one that the code uses: `list` and `watch` by the informers and the sweep, `get` to look whose a name
 is before it is taken, `create` and `patch` by server-side apply, `delete` for a child that is no longer wanted.
@@ -52,6 +52,21 @@ CLUSTER_PERMISSIONS: Final[tuple[Permission, ...]] = (
     Permission("apiextensions.k8s.io", "customresourcedefinitions", ("list", "watch")),
 )
 """Needed once, and only when the operator serves the whole cluster."""
+
+
+USER_PERMISSIONS: Final[dict[str, tuple[Permission, ...]]] = {
+    "view": (
+        Permission(GROUP, PLURAL, ("get", "list", "watch")),
+        Permission(GROUP, f"{PLURAL}/status", ("get",)),
+        Permission(GROUP, f"{PLURAL}/scale", ("get",)),
+    ),
+    "edit": (
+        Permission(GROUP, PLURAL, ("create", "update", "patch", "delete", "deletecollection")),
+        Permission(GROUP, f"{PLURAL}/scale", ("update", "patch")),
+    ),
+}
+"""What is added to the cluster's own roles of these names; `edit` comes on top of `view`, and `admin` has both. Nobody
+writes a status but the operator."""
 
 
 def lease_permissions(name: str) -> tuple[Permission, ...]:

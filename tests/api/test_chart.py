@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
@@ -18,25 +18,17 @@ import yaml
 
 from slipway_operator import rbac
 from slipway_operator.api.v1alpha1 import GROUP, PLURAL
-from slipway_operator.tools.crdgen import build_crd
 from tests.api.manifests import manifest
-from tests.cluster import components
 from tests.cluster.errors import ClusterError
 from tests.cluster.lifecycle import Cluster
 from tests.fixtures.crds import wait_established
+from tests.fixtures.helm import CRD, Helm, Values, render
+from tests.monitoring import prometheus_operator
 from tests.stack.chart import CHART
 
 pytestmark = pytest.mark.api
 
-CRD: Final = "modeldeployments.slipway.dev"
 SMOKE: Final = Path(CHART) / "files" / "smoke.py"
-
-MODEL_VERBS: Final = {"get", "list", "create", "update", "patch", "delete"}
-
-LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-Values = dict[str, Any]
-Helm = Callable[..., str]
 
 VALUES: Final[dict[str, Values]] = {
     "nothing": {},
@@ -74,51 +66,39 @@ VALUES: Final[dict[str, Values]] = {
         "watchNamespaces": ["default"], "crds": {"enabled": False}, "rbac": {"aggregate": False},
     },
     "a CRD that goes": {"crds": {"keep": False}},
+    "monitoring and a NetworkPolicy": {
+        "monitoring": {
+            "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "1m"},
+            "podMonitor": {"enabled": True, "namespaces": ["default", "kube-public"]},
+            "prometheusRule": {
+                "enabled": True,
+                "disabled": ["SlipwaySlaInfeasible"],
+                "alertLabels": {"team": "ml"},
+                "runbookUrl": "https://wiki.example.com/slipway",
+            },
+            "dashboards": {"enabled": True, "annotations": {"grafana_folder": "Slipway"}},
+        },
+        "networkPolicy": {"enabled": True, "monitors": [{"namespaceSelector": {}}]},
+    },
     "other names": {"nameOverride": "models", "fullnameOverride": "a-very-long-name-that-leaves-little-room-for-more"},
 }  # fmt: skip
 
 
-@pytest.fixture
-def helm(control_plane: Cluster, tmp_path: Path) -> Helm:
-    """Run helm; a failure is raised with what helm said."""
-
-    def run(*arguments: str, values: Values | None = None) -> str:
-        path = tmp_path / "values.yaml"
-        path.write_text(yaml.safe_dump(values or {}))
-        flags = ["--values", str(path)] if values is not None else []
-        command = [str(components.ensure("helm")), "--kubeconfig", str(control_plane.kubeconfig), *arguments, *flags]
-        process = subprocess.run(command, capture_output=True, text=True, check=False)
-        if process.returncode != 0:
-            raise ClusterError(process.stderr)
-        return process.stdout
-
-    return run
+@pytest.fixture(scope="module")
+def monitoring_crds(control_plane: Cluster) -> None:
+    """Those of the Prometheus Operator, so that a dry run judges what the chart has for it."""
+    crds = prometheus_operator.crds()
+    control_plane.kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all(crds))
+    for crd in crds:
+        wait_established(control_plane, crd["metadata"]["name"])
 
 
-@pytest.fixture
-def no_crd(control_plane: Cluster) -> Iterator[None]:
-    """helm meets a cluster that never had the CRD; afterwards the other tests find theirs again."""
-    found = control_plane.kubectl("get", "crd", CRD, "--ignore-not-found", "-o", "name")
-    if found and control_plane.state is None:
-        pytest.skip(f"the cluster of KUBECONFIG has the CRD {CRD}, and its models would go with it")
-    control_plane.kubectl("delete", "crd", CRD, "--ignore-not-found", "--wait")
-    yield
-    control_plane.kubectl("delete", "crd", CRD, "--ignore-not-found", "--wait")
-    if found:
-        control_plane.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(build_crd()))
-        wait_established(control_plane, CRD)
-
-
-def render(helm: Helm, namespace: str, values: Values) -> list[dict[str, Any]]:
-    text = helm("template", "slipway", CHART, "--namespace", namespace, values=values)
-    return [document for document in yaml.load_all(text, LOADER) if document]
-
-
+@pytest.mark.usefixtures("monitoring_crds")
 @pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
 def test_every_manifest_is_accepted_when_the_values_are(
     values: Values, helm: Helm, control_plane: Cluster, namespace: str
 ) -> None:
-    documents = render(helm, namespace, values)
+    documents = render(helm, namespace, values, "--api-versions", prometheus_operator.API_VERSION)
     pods = [document for document in documents if document["kind"] == "Pod"]
     rest = [document for document in documents if document["kind"] != "Pod"]
     accounts = [document for document in documents if document["kind"] == "ServiceAccount"]
@@ -208,7 +188,15 @@ def _with_subresource(permission: rbac.Permission) -> str:
     return f"{resource}.{permission.group}/{subresource}"
 
 
-ROLES: Final = {"view": {"get", "list"}, "edit": MODEL_VERBS, "admin": MODEL_VERBS}
+READS: Final = {
+    f"get {PLURAL}", f"list {PLURAL}", f"watch {PLURAL}", f"get {PLURAL}/scale", f"get {PLURAL}/status",
+}  # fmt: skip
+WRITES: Final = {
+    f"create {PLURAL}", f"update {PLURAL}", f"patch {PLURAL}", f"delete {PLURAL}", f"deletecollection {PLURAL}",
+    f"update {PLURAL}/scale", f"patch {PLURAL}/scale",
+}  # fmt: skip
+NEVER: Final = {f"update {PLURAL}/status", f"patch {PLURAL}/status", f"update {PLURAL}/finalizers"}
+ROLES: Final = {"view": READS, "edit": READS | WRITES, "admin": READS | WRITES}
 
 
 @pytest.mark.usefixtures("no_crd")
@@ -221,27 +209,35 @@ def test_users_may_handle_models_when_they_have_the_clusters_own_role(
         control_plane.kubectl("-n", namespace, "create", "rolebinding", role, f"--clusterrole={role}", user)
     # The controller-manager puts the aggregated roles together some moments after they were made.
     deadline = time.monotonic() + 30
-    while (found := {role: _verbs_of(control_plane, namespace, f"{role}-user") for role in ROLES}) != ROLES:
+    while (found := {role: _allowed(control_plane, namespace, f"{role}-user") for role in ROLES}) != ROLES:
         assert time.monotonic() < deadline, found
+    assert _allowed(control_plane, "default", "edit-user") == set(), "the role counts in its namespace only"
     helm("uninstall", "slipway", "--namespace", namespace)
 
 
-def _verbs_of(cluster: Cluster, namespace: str, user: str) -> set[str]:
-    """What the API server lets this user do with ModelDeployments."""
+def _allowed(cluster: Cluster, namespace: str, user: str) -> set[str]:
+    """What the API server lets this user do with ModelDeployments, as `verb resource`."""
+    asked = sorted(READS | WRITES | NEVER)
     reviews = [
         {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SubjectAccessReview",
             "spec": {
                 "user": user,
-                "resourceAttributes": {"namespace": namespace, "verb": verb, "group": GROUP, "resource": PLURAL},
+                "resourceAttributes": {
+                    "namespace": namespace,
+                    "verb": item.split()[0],
+                    "group": GROUP,
+                    "resource": PLURAL,
+                    "subresource": item.partition("/")[2],
+                },
             },
         }
-        for verb in sorted(MODEL_VERBS)
+        for item in asked
     ]
     answers = cluster.kubectl("create", "-f", "-", "-o", "json", stdin=yaml.safe_dump_all(reviews))
     allowed = [answer["status"]["allowed"] for answer in _documents(answers)]
-    return {verb for verb, allows in zip(sorted(MODEL_VERBS), allowed, strict=True) if allows}
+    return {item for item, allows in zip(asked, allowed, strict=True) if allows}
 
 
 def _documents(text: str) -> Iterator[dict[str, Any]]:

@@ -69,6 +69,7 @@ def rules_template() -> str:
     tables = {
         "slipway.rules": rbac.PERMISSIONS,
         "slipway.clusterRules": rbac.CLUSTER_PERMISSIONS,
+        **{f"slipway.{role}Rules": table for role, table in rbac.USER_PERMISSIONS.items()},
         "slipway.leaseRules": rbac.lease_permissions('{{ include "slipway.operatorName" . }}'),
     }
     return "".join(
