@@ -70,16 +70,17 @@ class Lease:
         self._changed_at = 0.0
         self._renewed_at = 0.0
         self._promised_seconds = 0
+        self._ever_seen = False
         self._acquired = ""
 
     def saw(self, record: Record | None, now: float) -> None:
         """The object as the API server answered just now; None where there is none."""
         if self.standing is Standing.LEADING and record is not None and not self._is_ours(record):
             self.standing = Standing.LOST
-        known = self.record.version if self.record is not None else None
-        if record is not None and record.version != known:
+        if (record and record.version) != (self.record and self.record.version):
             self._changed_at = now
-            self._promised_seconds = record.duration_seconds if record.holder else 0
+            self._ever_seen = True
+            self._promised_seconds = record.duration_seconds if record is not None else 0
         self.record = record
 
     def may_write(self, now: float) -> bool:
@@ -87,8 +88,8 @@ class Lease:
         if self.standing in (Standing.LOST, Standing.RELEASED):
             return False
         if self.record is None:
-            # A Lease that was held and then deleted still binds its holder, who does not know of it yet.
-            return self.standing is Standing.LEADING or not self._promised_seconds or now >= self._expires_at()
+            # A Lease that was deleted may have had a holder, who does not know of it yet and still acts.
+            return self.standing is Standing.LEADING or not self._ever_seen or now >= self._expires_at()
         return self.record.holder in ("", self.identity) or now >= self._expires_at()
 
     def seconds_to_wait(self, now: float) -> float:
