@@ -33,6 +33,11 @@ _PORT = click.IntRange(0, 65535)
 @click.option("--port", type=_PORT, default=INFERENCE_PORT, show_default=True, help="Port for predictions.")
 @click.option("--admin-port", type=_PORT, default=ADMIN_PORT, show_default=True, help="Port for probes and metrics.")
 @click.option("--grpc-port", type=_PORT, help="Port for gRPC; 0 is a free one.  [default: no gRPC]")
+@click.option(
+    "--fetch-to",
+    type=click.Path(path_type=Path),
+    help="Only fetch the artifact into this folder and check it, for another server.",
+)
 @click.option("--log-format", type=click.Choice(["json", "text"]), default="json", show_default=True)
 def main(
     config_path: Path | None,
@@ -44,6 +49,7 @@ def main(
     port: int,
     admin_port: int,
     grpc_port: int | None,
+    fetch_to: Path | None,
     log_format: LogFormat,
 ) -> None:
     """Serve one model artifact over the Open Inference Protocol and /predict.
@@ -61,7 +67,10 @@ def main(
     lifecycle = Lifecycle()
     try:
         config = read_config(config_path, overrides)
-        _serve(config, lifecycle, host, port, admin_port)
+        if fetch_to is not None:
+            _fetch(config, fetch_to)
+        else:
+            _serve(config, lifecycle, host, port, admin_port)
     except StartupError as error:
         _fail(error, lifecycle)
     except MemoryError:
@@ -92,6 +101,12 @@ def _serve(config: RuntimeConfig, lifecycle: Lifecycle, host: str, port: int, ad
 
     with Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(Server(config, lifecycle, metrics, listening)))
+
+
+def _fetch(config: RuntimeConfig, directory: Path) -> None:
+    from slipway_runtime.artifact.deliver import deliver
+
+    click.echo(deliver(config.artifact, directory))
 
 
 def _fail(error: StartupError, lifecycle: Lifecycle) -> NoReturn:

@@ -7,9 +7,11 @@ The operator writes a `RuntimeConfig` into a ConfigMap and the runtime reads it;
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from enum import StrEnum
 from typing import Annotated, Final
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
@@ -34,6 +36,9 @@ TERMINATION_MESSAGE_PATH: Final = "/dev/termination-log"
 TERMINATION_MESSAGE_LIMIT_BYTES: Final = 4096
 """The kubelet cuts a longer message. Source: Kubernetes, "Determine the Reason for Pod Failure"."""
 
+ARTIFACT_DIRECTORY: Final = "/mnt/models"
+"""Where a container that is not this runtime finds the artifact; read-only."""
+
 STARTUP_PATH: Final = "/startupz"
 READY_PATH: Final = "/readyz"
 LIVE_PATH: Final = "/livez"
@@ -51,6 +56,12 @@ REVISION_VARIABLE: Final = "SLIPWAY_REVISION"
 
 
 _WORD: Final = r"^[A-Z][A-Za-z0-9]{0,62}$"
+
+
+def artifact_file_name(uri: str) -> str:
+    """Under which an artifact is delivered: the last part of its URI, as far as it is a plain file name."""
+    last = unquote(urlsplit(uri).path).rpartition("/")[2]
+    return re.sub(r"[^-._A-Za-z0-9]", "_", last).lstrip(".") or "artifact"
 
 
 class Wire(BaseModel):
@@ -244,6 +255,8 @@ class RuntimeConfig(Wire):
     max_request_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024
     drain_delay_seconds: Annotated[int, Field(ge=0)] = 5
     """After SIGTERM: how long the runtime goes on accepting while endpoints forget the pod."""
+    drain_limit_seconds: Annotated[int, Field(ge=0)] = 30
+    """After SIGTERM: how long at most, where connections still come in after the delay: somebody has not forgotten."""
     batching: BatchingConfig = BatchingConfig()
     sla: SLAConfig = SLAConfig()
     engine: EngineConfig = EngineConfig()

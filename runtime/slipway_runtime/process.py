@@ -7,7 +7,6 @@ import gc
 import logging
 import signal
 import socket
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
 
 _CLOSE_SECONDS: Final = 1
 _WATCH_SECONDS: Final = 0.5
+_QUIET_SECONDS: Final = 2
+"""Without a new connection for so long, nobody is left who would open one."""
 
 log = logging.getLogger(__name__)
 
@@ -212,14 +213,33 @@ async def _drain(
     if rpc is not None:
         await rpc.drain()
     log.info("Draining: accepting for %d s more", server.config.drain_delay_seconds)
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(Haste.FINISH), server.config.drain_delay_seconds)
+    await _until_forgotten(server.config, http, stop)
     http.finish()
     finished = asyncio.create_task(_finish(serving, rpc, server.config.request_timeout_seconds))
     cut = asyncio.ensure_future(stop.wait(Haste.CUT))
     await asyncio.wait({finished, cut}, return_when=asyncio.FIRST_COMPLETED)
     cut.cancel()
     log.info("Drained")
+
+
+async def _until_forgotten(config: RuntimeConfig, http: HttpServer, stop: StopSignals) -> None:
+    """Where a proxy is told late that this pod goes, as one that is just being replaced, it sends connections on."""
+    loop = asyncio.get_running_loop()
+    begun, hurried = loop.time(), asyncio.ensure_future(stop.wait(Haste.FINISH))
+    quiet = min(_QUIET_SECONDS, config.drain_delay_seconds)
+    await asyncio.wait({hurried}, timeout=config.drain_delay_seconds - quiet)
+    while not hurried.done():
+        opened = http.counts.opened
+        await asyncio.wait({hurried}, timeout=quiet)
+        if http.counts.opened == opened:
+            break
+        if loop.time() - begun + quiet > config.drain_limit_seconds:
+            log.warning(
+                "Connections still come in %d s after the stop was asked for; the next ones are refused",
+                config.drain_limit_seconds,
+            )
+            break
+    hurried.cancel()
 
 
 async def _finish(serving: asyncio.Task[None], rpc: GrpcServer | None, longest_seconds: float) -> None:

@@ -57,7 +57,7 @@ def success_format(content_type: bytes, date_line: bytes, rest: bytes) -> bytes:
     """Answers that differ little, as a format of `%`: the body's length, the request's id, what `rest`, further header
     lines, has places for, and the body."""
     start = b"%bContent-Type: %b\r\n" % (status_line(200), content_type)
-    return b"%bContent-Length: %%d\r\nX-Request-Id: %%b\r\n%b%b\r\n%%b" % (start, date_line, rest)
+    return b"%bContent-Length: %%d\r\nX-Request-Id: %%b\r\n%b" % (start, date_line) + rest + b"\r\n%b"
 
 
 _RUN: Final = secrets.token_hex(8)

@@ -12,7 +12,7 @@ in a place where a number should be.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import inf, prod
+from math import prod
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -34,7 +34,8 @@ _MIN_BYTES: Final = 2
 _LONG_BYTES: Final = 8192
 _BRACKET: Final = ord("[")
 _SMALL: Final = 1024
-"""Values up to which one pass with a possible overflow is cheaper than two without."""
+"""Values up to which a sum of squares is cheaper than the extremes."""
+_LARGEST_SQUARE: Final = 0.99 * float(np.finfo(np.float32).max) ** 2
 _MAX_RANK: Final = 16
 _FP32: Final = np.dtype(np.float32)
 MIN_DEPTH: Final = 4 + _MAX_RANK
@@ -151,17 +152,10 @@ def scalars_of(parameters: Any) -> dict[str, Any]:
 
 def _to_fp32(data: Any) -> Array:
     wide = np.frombuffer(data.as_buffer(of_type="d"))
-    if wide.size > _SMALL:
-        return _to_narrow(wide, np.float32)
-    array, square = _cast(wide)
-    return array if square < inf else _to_narrow(wide, np.float32)
-
-
-@np.errstate(over="ignore")
-def _cast(wide: Array) -> tuple[Array, float]:
-    """The second is finite only where all values are."""
-    array = wide.astype(_FP32)
-    return array, array.dot(array)
+    # Where all squares together are small, each value is.
+    if wide.size <= _SMALL and wide.dot(wide) < _LARGEST_SQUARE:
+        return wide.astype(_FP32)
+    return _to_narrow(wide, np.float32)
 
 
 def _to_narrow(wide: Array, dtype: Any) -> Array:

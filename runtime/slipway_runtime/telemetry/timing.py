@@ -5,6 +5,8 @@ Source: https://www.w3.org/TR/server-timing/
 
 from __future__ import annotations
 
+from typing import Final
+
 from slipway_runtime.telemetry.record import RequestRecord
 
 
@@ -21,7 +23,5 @@ def server_timing(record: RequestRecord, now: float) -> bytes:
     return b'%b, batch;desc="%d"' % (timing, record.batch_rows) if record.batch_rows else timing
 
 
-def group_timing(decode_seconds: float, compute_seconds: float, batch_rows: int) -> bytes:
-    """The same of requests that share the rest, as a format of `%` with places for `queue` and `total`."""
-    stages = b"decode;dur=%.3f, queue;dur=%%.3f, compute;dur=%.3f, total;dur=%%.3f"
-    return (stages + b', batch;desc="%d"') % (decode_seconds * 1e3, compute_seconds * 1e3, batch_rows)
+SHARED_TIMING: Final = b'decode;dur=%b, queue;dur=%.3f, compute;dur=%b, total;dur=%.3f, batch;desc="%b"'
+"""The same of requests that were decoded and computed together: those two come as text, once for all."""
