@@ -106,7 +106,7 @@ def _serve(config: RuntimeConfig, lifecycle: Lifecycle, host: str, port: int, ad
 def _fetch(config: RuntimeConfig, directory: Path) -> None:
     from slipway_runtime.artifact.deliver import deliver
 
-    click.echo(deliver(config.artifact, directory))
+    deliver(config.artifact, directory)
 
 
 def _fail(error: StartupError, lifecycle: Lifecycle) -> NoReturn:
