@@ -155,7 +155,8 @@ def _secrets(spec: ModelDeploymentSpec) -> dict[str, tuple[str, str]]:
 
 def grace_period_seconds(config: contract.RuntimeConfig) -> int:
     """Long enough for endpoints to forget the pod, then for the slowest request, then for the process to end."""
-    return config.drain_delay_seconds + config.request_timeout_seconds + GRACE_MARGIN_SECONDS
+    drain_seconds = max(config.drain_delay_seconds, config.drain_limit_seconds)
+    return drain_seconds + config.request_timeout_seconds + GRACE_MARGIN_SECONDS
 
 
 def _spread(owner: Owner, topology_key: str) -> dict[str, Any]:
@@ -235,7 +236,8 @@ def _probe(path: str, *, period_seconds: int, failure_threshold: int) -> dict[st
 def names_revision(deployment: Manifest) -> bool:
     """Whether the pods are told their revision, and so can tell it to whoever checks the way to them."""
     (container, *_) = deployment["spec"]["template"]["spec"]["containers"]
-    return any(variable["name"] == contract.REVISION_VARIABLE for variable in container.get("env") or [])
+    variables = {variable["name"]: variable for variable in container.get("env") or []}
+    return "fieldRef" in (variables.get(contract.REVISION_VARIABLE, {}).get("valueFrom") or {})
 
 
 def _environment(given: list[EnvVar]) -> list[dict[str, Any]]:
