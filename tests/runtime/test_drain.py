@@ -82,6 +82,36 @@ def test_goes_on_accepting_and_says_so_while_endpoints_forget_it(
     assert server.wait(20) == 0
 
 
+def ask_until_refused(uri: str, seconds: float) -> float:
+    """Opens a connection for each request; returns for how long all were answered, at most `seconds`."""
+    begun = time.monotonic()
+    while (elapsed := time.monotonic() - begun) < seconds:
+        try:
+            assert httpx.post(f"{uri}/predict", json=[[1]], timeout=10).status_code == 200
+        except httpx.ConnectError:
+            return elapsed
+        time.sleep(0.2)
+    return seconds
+
+
+def test_accepts_for_longer_while_connections_still_come_in(
+    start_runtime: StartRuntime, archives: Path, tmp_path: Path
+) -> None:
+    server = start_slow(start_runtime, archives, tmp_path, drainDelaySeconds=1)
+    server.terminate()
+    assert ask_until_refused(server.uri, 5) == 5
+    assert server.wait(10) == 0, "it ends once nobody comes any more"
+
+
+def test_ends_at_the_limit_when_connections_never_cease(
+    start_runtime: StartRuntime, archives: Path, tmp_path: Path
+) -> None:
+    server = start_slow(start_runtime, archives, tmp_path, drainDelaySeconds=1, drainLimitSeconds=4)
+    server.terminate()
+    assert 2 <= ask_until_refused(server.uri, 20) <= 6
+    assert server.wait(10) == 0
+
+
 def test_finishes_what_is_in_flight_and_accepts_nothing_new_when_hurried(
     start_runtime: StartRuntime, archives: Path, tmp_path: Path
 ) -> None:
