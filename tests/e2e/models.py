@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 READY_SECONDS: Final = 180
 CREDENTIALS: Final = "store"
+QUICK_START: Final = {"execution": {"isolation": "InProcess", "threads": 1}, "tuning": {"mode": "Disabled"}}
+"""`spec.runtime` of pods that are there in seconds, for tests that start many and ask little of the model."""
 
 
 @dataclass
