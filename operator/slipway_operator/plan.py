@@ -153,6 +153,12 @@ def plan(observed: Observed, policy: Policy) -> Plan:
     )
 
 
+def rendered(observed: Observed, policy: Policy) -> Mapping[ChildRef, Manifest]:
+    """Every child as it has to be; none where nothing may be touched."""
+    desired = _desired(observed, policy)
+    return {} if desired.hold else desired.manifests
+
+
 def _manifests(model: ModelRecord, chosen: Chosen, policy: Policy) -> list[Manifest]:
     """Revisions come last: what is kept was accepted by the API server."""
     owner = _owner(model)
