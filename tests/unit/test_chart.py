@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 import yaml
@@ -15,8 +14,7 @@ import slipway_operator
 from slipway_operator import rbac, settings
 from slipway_operator.api.v1alpha1 import GROUP, PLURAL
 from slipway_operator.tools.crdgen import build_crd
-from tests.cluster import components
-from tests.cluster.errors import ClusterError
+from tests.fixtures.helm import Document, Helm, environment, of_kind, rendered
 
 pytestmark = pytest.mark.unit
 
@@ -24,53 +22,10 @@ REPOSITORY: Final = Path(__file__).parents[2]
 CHART: Final = REPOSITORY / "charts" / "slipway"
 GOLDEN: Final = Path(__file__).parent / "golden" / "chart.yaml"
 
-LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-Document = dict[str, Any]
-Helm = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def program() -> str:
-    """helm as it is found; a unit test compiles nothing."""
-    try:
-        found = components.find("helm")
-    except ClusterError:
-        found = None
-    if found is None:
-        pytest.skip("no helm here yet. Get it with: .venv/bin/python -m tests.cluster tool helm version")
-    return str(found)
-
 
 @pytest.fixture
-def helm(program: str, tmp_path: Path) -> Helm:
-    """Run helm with values; a failure is raised with what helm said."""
-
-    def run(*arguments: str, values: Document | None = None) -> str:
-        path = tmp_path / "values.yaml"
-        path.write_text(yaml.safe_dump(values or {}))
-        command = [program, *arguments, "--values", str(path)]
-        process = subprocess.run(command, capture_output=True, text=True, check=False)
-        if process.returncode != 0:
-            raise ValueError(process.stdout + process.stderr)
-        return process.stdout
-
-    return run
-
-
-def render(helm: Helm, *, release: str = "slipway", **values: Any) -> list[Document]:
-    text = helm("template", release, str(CHART), "--namespace", "slipway-system", values=values)
-    return [document for document in yaml.load_all(text, LOADER) if document]
-
-
-def of_kind(documents: list[Document], kind: str) -> list[Document]:
-    return [document for document in documents if document["kind"] == kind]
-
-
-def environment(documents: list[Document]) -> dict[str, str]:
-    (deployment,) = of_kind(documents, "Deployment")
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    return {variable["name"]: variable["value"] for variable in container["env"]}
+def helm(offline_helm: Helm) -> Helm:
+    return offline_helm
 
 
 def test_lint_finds_nothing_even_when_it_is_strict(helm: Helm) -> None:
@@ -80,7 +35,7 @@ def test_lint_finds_nothing_even_when_it_is_strict(helm: Helm) -> None:
 
 def test_the_default_rendering_is_the_golden_one(helm: Helm) -> None:
     """Reviewed as documentation. The CRD and the test's script have files of their own."""
-    documents = [document for document in render(helm) if document["kind"] != "CustomResourceDefinition"]
+    documents = [document for document in rendered(helm) if document["kind"] != "CustomResourceDefinition"]
     for pod in of_kind(documents, "Pod"):
         pod["spec"]["containers"][0]["args"][0] = "files/smoke.py"
     text = yaml.safe_dump_all(documents, sort_keys=False, width=120)
@@ -93,7 +48,7 @@ def test_the_version_of_the_chart_is_the_operators() -> None:
 
 
 def test_the_crd_is_the_generated_one_and_stays_on_uninstall(helm: Helm) -> None:
-    (crd,) = of_kind(render(helm), "CustomResourceDefinition")
+    (crd,) = of_kind(rendered(helm), "CustomResourceDefinition")
     assert crd["spec"] == build_crd()["spec"]
     assert crd["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
     committed = yaml.safe_load((REPOSITORY / "crds" / f"{GROUP}_{PLURAL}.yaml").read_text())
@@ -101,13 +56,13 @@ def test_the_crd_is_the_generated_one_and_stays_on_uninstall(helm: Helm) -> None
 
 
 def test_the_crd_goes_or_is_left_out_when_asked(helm: Helm) -> None:
-    (crd,) = of_kind(render(helm, crds={"keep": False}), "CustomResourceDefinition")
+    (crd,) = of_kind(rendered(helm, crds={"keep": False}), "CustomResourceDefinition")
     assert "annotations" not in crd["metadata"]
-    assert of_kind(render(helm, crds={"enabled": False}), "CustomResourceDefinition") == []
+    assert of_kind(rendered(helm, crds={"enabled": False}), "CustomResourceDefinition") == []
 
 
 def test_the_operators_role_is_the_table(helm: Helm) -> None:
-    documents = render(helm)
+    documents = rendered(helm)
     (role,) = [role for role in of_kind(documents, "ClusterRole") if role["metadata"]["name"].endswith("-operator")]
     assert role["rules"] == rbac.rules(rbac.PERMISSIONS + rbac.CLUSTER_PERMISSIONS)
     assert of_kind(documents, "Role") == []
@@ -116,7 +71,7 @@ def test_the_operators_role_is_the_table(helm: Helm) -> None:
 def test_the_operator_gets_a_role_in_each_namespace_and_none_for_the_cluster_when_namespaces_are_named(
     helm: Helm,
 ) -> None:
-    documents = render(helm, watchNamespaces=["team-a", "team-b"], rbac={"aggregate": False})
+    documents = rendered(helm, watchNamespaces=["team-a", "team-b"], rbac={"aggregate": False})
     roles = of_kind(documents, "Role")
     assert [role["metadata"]["namespace"] for role in roles] == ["team-a", "team-b"]
     assert all(role["rules"] == rbac.rules(rbac.PERMISSIONS) for role in roles)
@@ -129,7 +84,7 @@ def test_the_operator_gets_a_role_in_each_namespace_and_none_for_the_cluster_whe
 
 
 def test_no_role_holds_a_wildcard_or_secrets(helm: Helm) -> None:
-    documents = render(helm)
+    documents = rendered(helm)
     rules = [rule for role in of_kind(documents, "ClusterRole") for rule in role["rules"]]
     assert rules
     for rule in rules:
@@ -151,7 +106,7 @@ def test_no_role_holds_a_wildcard_or_secrets(helm: Helm) -> None:
     ],
 )
 def test_the_operator_understands_its_environment(helm: Helm, values: Document) -> None:
-    found = settings.from_environment(environment(render(helm, **values)))
+    found = settings.from_environment(environment(rendered(helm, **values)))
     assert set(found.namespaces) == set(values.get("watchNamespaces", ()))
     assert found.allowed_schemes == set(values.get("allowedSchemes", ("s3", "https", "http")))
     assert found.http_port == 8080
@@ -170,7 +125,7 @@ def test_the_operator_understands_its_environment(helm: Helm, values: Document) 
     ],
 )
 def test_an_image_is_named_by_digest_before_tag_before_app_version(helm: Helm, image: Document, reference: str) -> None:
-    documents = render(helm, operator={"image": image})
+    documents = rendered(helm, operator={"image": image})
     (deployment,) = of_kind(documents, "Deployment")
     (pod,) = of_kind(documents, "Pod")
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == reference
@@ -189,7 +144,7 @@ def test_an_image_is_named_by_digest_before_tag_before_app_version(helm: Helm, i
     ],
 )
 def test_names_follow_the_release(helm: Helm, release: str, values: Document, name: str) -> None:
-    documents = render(helm, release=release, **values)
+    documents = rendered(helm, release=release, **values)
     (deployment,) = of_kind(documents, "Deployment")
     assert deployment["metadata"]["name"] == name
     (service,) = of_kind(documents, "Service")
@@ -199,7 +154,7 @@ def test_names_follow_the_release(helm: Helm, release: str, values: Document, na
 
 
 def test_labels_of_the_selector_win_over_labels_of_the_user(helm: Helm) -> None:
-    documents = render(helm, operator={"podLabels": {"team": "ml", "app.kubernetes.io/name": "mine"}})
+    documents = rendered(helm, operator={"podLabels": {"team": "ml", "app.kubernetes.io/name": "mine"}})
     (deployment,) = of_kind(documents, "Deployment")
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     assert labels["team"] == "ml"
@@ -226,17 +181,17 @@ def test_values_are_refused_with_their_path_when_they_are_mistyped(
     helm: Helm, values: Document, words: list[str]
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(words[0])) as caught:
-        render(helm, **values)
+        rendered(helm, **values)
     for word in words:
         assert word in str(caught.value)
 
 
 def test_a_parent_chart_may_pass_global_values(helm: Helm) -> None:
-    assert render(helm, **{"global": {"imageRegistry": "registry.example.com"}})
+    assert rendered(helm, **{"global": {"imageRegistry": "registry.example.com"}})
 
 
-def test_notes_tell_how_to_go_on_and_what_uninstall_leaves(program: str) -> None:
-    command = [program, "install", "slipway", str(CHART), "-n", "models", "--dry-run=client", "--hide-secret"]
+def test_notes_tell_how_to_go_on_and_what_uninstall_leaves(helm_program: str) -> None:
+    command = [helm_program, "install", "slipway", str(CHART), "-n", "models", "--dry-run=client", "--hide-secret"]
     notes = subprocess.run(command, capture_output=True, text=True, check=True).stdout.rpartition("NOTES:")[2]
     for words in (
         "serves the ModelDeployments of every namespace",
