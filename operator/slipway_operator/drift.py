@@ -12,6 +12,7 @@ from typing import Any, Final
 
 _LIST_KEYS: Final[dict[str, tuple[str, ...]]] = {
     "containers": ("name",),
+    "initContainers": ("name",),
     "env": ("name",),
     "volumes": ("name",),
     "imagePullSecrets": ("name",),

@@ -29,6 +29,8 @@ APPLICATION: Final = "slipway-runtime"
 """Value of `app.kubernetes.io/name` on everything that serves a model."""
 
 RUNTIME_CONTAINER: Final = "runtime"
+FETCH_CONTAINER: Final = "fetch"
+"""Brings the artifact to a server that is not the runtime."""
 INFERENCE_PORT_NAME: Final = "http"
 ADMIN_PORT_NAME: Final = "admin"
 GRPC_PORT_NAME: Final = "grpc"

@@ -49,6 +49,12 @@ def _env(*variables: Manifest) -> Manifest:
     return {"runtime": {"env": list(variables)}}
 
 
+def _custom(spec: Manifest | None = None, **fields: Any) -> Manifest:
+    """A server of another kind."""
+    runtime = {"engine": "Custom", "image": "registry.example.com/app:1"} | fields
+    return {"runtime": {name: value for name, value in runtime.items() if value is not None}} | (spec or {})
+
+
 def _ingress(**fields: Any) -> Manifest:
     return {"exposure": {"ingress": fields}}
 
@@ -92,7 +98,13 @@ EVERY_FIELD: Final = manifest(
     {
         "runtime": {
             "image": "registry.example.com:5000/team/runtime:1.0@" + DIGEST,
+            "engine": "Slipway",
             "imagePullPolicy": "IfNotPresent",
+            "args": ["--log-format", "text"],
+            "envFrom": [
+                {"secretRef": {"name": "tokens", "optional": True}, "prefix": "HUB_"},
+                {"configMapRef": {"name": "settings", "optional": False}},
+            ],
             "imagePullSecrets": [{"name": "registry"}],
             "env": [
                 {"name": "LEVEL", "value": "debug"},
@@ -325,6 +337,24 @@ ACCEPTED: Final = (
     Accepted("a rollback by number", manifest({"rollout": {"rollbackTo": 3}})),
     Accepted("a rollback by a number in quotes", manifest({"rollout": {"rollbackTo": "12"}})),
     Accepted("shared memory without a limit of memory", manifest(_resources(sharedMemory="8Gi"))),
+    Accepted("any container that speaks HTTP", manifest(_custom())),
+    Accepted(
+        "a container with a contract of its own",
+        manifest(
+            _custom(
+                container={
+                    "port": 3000,
+                    "command": ["python", "-m", "app"],
+                    "readinessPath": "/health?deep=1",
+                    "livenessPath": "/live",
+                    "metricsPath": "/metrics",
+                    "writableRootFilesystem": True,
+                },
+                args=["--port", "3000"],
+            )
+        ),
+    ),
+    Accepted("a file of a custom image", manifest(_custom(), artifact={"uri": "file:///models/digits.pt"})),
     Accepted("two pods away at a time", manifest({"disruption": {"maxUnavailable": 2}})),
     Accepted("all pods away at a time", manifest({"disruption": {"maxUnavailable": "100%"}})),
     Accepted("the own namespace alone", manifest({"networkPolicy": {}})),
@@ -387,6 +417,87 @@ GATEWAY_REFUSED: Final = (
 
 REFUSED: Final = (
     *GATEWAY_REFUSED,
+    # runtime.engine
+    Refused(
+        "Custom without an image", manifest(_custom(image=None)), "spec.runtime.image", ("engine Custom", "Set it")
+    ),
+    Refused(
+        "a container contract for Slipway",
+        manifest({"runtime": {"container": {"port": 3000}}}),
+        "spec.runtime.container",
+        ("engine is Slipway", "Remove it"),
+    ),
+    Refused(
+        "warm-up of a custom server",
+        manifest(_custom(warmup={"samples": [{"inputs": [{"name": "a", "shape": [1]}]}]})),
+        "spec.runtime.warmup",
+        ("engine is Custom", "warms itself up"),
+    ),
+    Refused(
+        "workers of a custom server", manifest(_custom(execution={})), "spec.runtime.execution", ("own processes",)
+    ),
+    Refused("tuning of a custom server", manifest(_custom(tuning={})), "spec.runtime.tuning", ("in its own way",)),
+    Refused("batches of a custom server", manifest(_custom({"batching": {}})), "spec.batching", ("forms batches",)),
+    Refused(
+        "a target of a custom server",
+        manifest(_custom({"sla": {"p99Milliseconds": 100}})),
+        "spec.sla",
+        ("latency targets", "Remove it"),
+    ),
+    Refused(
+        "keys of a custom server",
+        manifest(_custom({"traffic": {"auth": {"apiKeysSecretRef": {"name": "keys"}}}})),
+        "spec.traffic.auth",
+        ("its own clients",),
+    ),
+    Refused(
+        "TLS of a custom server",
+        manifest(_custom({"traffic": {"tls": {"secretName": "pair"}}})),
+        "spec.traffic.tls",
+        ("plain HTTP",),
+    ),
+    Refused(
+        "gRPC of a custom server",
+        manifest(_custom(_service(grpcPort=9000))),
+        "spec.exposure.service.grpcPort",
+        ("over HTTP",),
+    ),
+    Refused(
+        "a format for a custom server",
+        manifest(_custom(), artifact={"format": "TorchScript"}),
+        "spec.artifact.format",
+        ("loads the file",),
+    ),
+    Refused(
+        "a digest of a file in a custom image",
+        manifest(_custom(), artifact={"uri": "file:///digits.pt", "digest": DIGEST}),
+        "spec.artifact.digest",
+        ("file of the image", "Pin the image"),
+    ),
+    Refused(
+        "a port for root",
+        manifest(_custom(container={"port": 80})),
+        "spec.runtime.container.port",
+        ("80", "1024"),
+    ),
+    Refused(
+        "a probe path without a slash",
+        manifest(_custom(container={"readinessPath": "healthz"})),
+        "spec.runtime.container.readinessPath",
+        ("'healthz'", "begins with /"),
+    ),
+    Refused(
+        "a flag that the operator sets",
+        manifest({"runtime": {"args": ["--log-format=text", "--port=1"]}}),
+        "spec.runtime.args",
+        ("'--port=1'", "Remove it"),
+    ),
+    Refused(
+        "variables from two objects",
+        manifest({"runtime": {"envFrom": [{"secretRef": {"name": "a"}, "configMapRef": {"name": "b"}}]}}),
+        "spec.runtime.envFrom[0]",
+        ("exactly one of secretRef and configMapRef",),
+    ),
     # rollout
     Refused(
         "a rollback to nothing",

@@ -116,6 +116,37 @@ class EnvVar(ApiModel):
     """Its value from elsewhere."""
 
 
+class EnvironmentSource(ApiModel):
+    """A Secret or ConfigMap in the namespace of the ModelDeployment."""
+
+    model_config = ConfigDict(json_schema_extra=map_atomic())
+
+    name: ObjectName
+    """Its name."""
+    optional: bool = False
+    """True: start without the variables when it is missing."""
+
+
+class EnvFromSource(ApiModel):
+    """A variable for each key of one object: exactly one of the two."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "has(self.secretRef) != has(self.configMapRef)",
+                "expected exactly one of secretRef and configMapRef. Remove the other or add one.",
+            )
+        )
+    )
+
+    secret_ref: EnvironmentSource | None = None
+    """A Secret. The operator never reads it."""
+    config_map_ref: EnvironmentSource | None = None
+    """A ConfigMap."""
+    prefix: Annotated[str, Field(max_length=128)] | None = None
+    """Put before each name."""
+
+
 class Gpu(ApiModel):
     """How many GPUs each pod gets, and of which kind."""
 

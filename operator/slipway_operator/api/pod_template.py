@@ -12,7 +12,7 @@ from slipway_operator.api.schema import ApiModel, Rule, list_map, list_set, rule
 
 VOLUME_NAMES: Final = ("api-keys", "cache", "config", "shm", "tls", "tmp")
 """Of the operator's own volumes."""
-MOUNT_PATHS: Final = ("/dev/shm", "/etc/slipway", "/run/slipway", "/tmp", "/var/cache/slipway")  # noqa: S108 - a volume's place
+MOUNT_PATHS: Final = ("/dev/shm", "/etc/slipway", "/mnt/models", "/run/slipway", "/tmp", "/var/cache/slipway")  # noqa: S108 - a volume's place
 """Where they are mounted."""
 OWN_LABELS: Final = tuple(
     f"app.kubernetes.io/{name}" for name in ("component", "instance", "managed-by", "name", "part-of")

@@ -121,7 +121,7 @@ class Affinity(ApiModel):
     """Nodes and company that pods need, prefer or avoid."""
 
     node_affinity: NodeAffinity | None = None
-    """Nodes."""
+    """Rules about nodes, by their labels."""
     pod_affinity: PodAffinity | None = None
     """Pods to be near."""
     pod_anti_affinity: PodAffinity | None = None

@@ -5,7 +5,7 @@ A field is here only when the operator and the runtime act on it. Field docstrin
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from pydantic import ConfigDict, Field
 
@@ -33,9 +33,14 @@ from slipway_operator.api.gateway import ParentReference as ParentReference
 from slipway_operator.api.pod_template import PodTemplate as PodTemplate
 from slipway_operator.api.reasons import ConditionType
 from slipway_operator.api.rollout import Rollout as Rollout
+from slipway_operator.api.runtime import CustomContainer as CustomContainer
+from slipway_operator.api.runtime import Runtime as Runtime
+from slipway_operator.api.runtime import Warmup as Warmup
+from slipway_operator.api.runtime import WarmupInput as WarmupInput
+from slipway_operator.api.runtime import WarmupSample as WarmupSample
 from slipway_operator.api.scaling import REPLICAS_LIMIT
 from slipway_operator.api.scaling import Autoscaling as Autoscaling
-from slipway_operator.api.schema import ApiModel, Rule, list_atomic, list_map, number, rules
+from slipway_operator.api.schema import ApiModel, Rule, number, rules
 from slipway_operator.api.serving import DELAY_LIMIT_MILLISECONDS, MILLISECONDS_LIMIT, TARGETS
 from slipway_operator.api.serving import Batching as Batching
 from slipway_operator.api.serving import Execution as Execution
@@ -45,7 +50,7 @@ from slipway_operator.api.status import Condition as Condition
 from slipway_operator.api.status import LastFailure as LastFailure
 from slipway_operator.api.status import ModelDeploymentStatus as ModelDeploymentStatus
 from slipway_operator.api.status import RevisionSummary as RevisionSummary
-from slipway_runtime.contract import Datatype, Format
+from slipway_runtime.contract import Format
 
 GROUP: Final = "slipway.dev"
 VERSION: Final = "v1alpha1"
@@ -146,82 +151,6 @@ class Artifact(ApiModel):
     """A download that receives nothing for this long has failed."""
 
 
-class WarmupInput(ApiModel):
-    """Shape of one generated input."""
-
-    name: Annotated[str, Field(min_length=1, max_length=253)]
-    """Name of the input; clients use it too."""
-    datatype: Datatype = Datatype.FP32
-    """Element type, in the Open Inference Protocol's words."""
-    shape: Annotated[
-        list[
-            Annotated[
-                int,
-                Field(
-                    ge=-1,
-                    le=1_000_000_000,
-                    json_schema_extra=rules(
-                        Rule("self != 0", "got 0, expected -1 or at least 1. Write -1 for a size that varies.")
-                    ),
-                ),
-            ]
-        ],
-        Field(min_length=1, max_length=16, json_schema_extra=list_atomic()),
-    ]
-    """Sizes with the batch dimension first; -1 stands for a size that varies, such as the batch."""
-
-
-class WarmupSample(ApiModel):
-    """One request that the runtime makes of itself."""
-
-    inputs: Annotated[list[WarmupInput], Field(min_length=1, max_length=64, json_schema_extra=list_map("name"))]
-    """The inputs; their values are generated."""
-
-
-class Warmup(ApiModel):
-    """The prediction that a pod must answer before it is ready."""
-
-    samples: Annotated[list[WarmupSample], Field(min_length=1, max_length=16, json_schema_extra=list_atomic())]
-    """Requests to make. Needed when the artifact does not say itself which inputs it takes."""
-
-
-class Runtime(ApiModel):
-    """The server image and what it is told."""
-
-    image: (
-        Annotated[
-            str,
-            Field(
-                min_length=1,
-                max_length=1024,
-                json_schema_extra=rules(
-                    Rule(
-                        r"self.matches('^[A-Za-z0-9][^\\s]*$') && !self.contains('://')",
-                        "got '{self}', expected [REGISTRY/]NAME[:TAG] or [REGISTRY/]NAME@sha256:DIGEST. Remove spaces"
-                        " and a scheme such as https://",
-                    )
-                ),
-            ),
-        ]
-        | None
-    ) = None
-    """Image to run instead of the installation's own runtime image."""
-    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
-    """When to pull the image. Kubernetes' default applies when unset."""
-    image_pull_secrets: Annotated[
-        list[LocalObjectReference], Field(max_length=16, json_schema_extra=list_map("name"))
-    ] = []
-    """Secrets for pulling the image."""
-    env: Annotated[list[EnvVar], Field(max_length=128, json_schema_extra=list_map("name"))] = []
-    """Further environment variables."""
-    warmup: Warmup | None = None
-    """The prediction a pod makes before it is ready."""
-    execution: Execution | None = None
-    """Processes and threads that run the model."""
-    tuning: Tuning | None = None
-    """The search for the fastest way to run the model."""
-
-
 _TIMEOUT: Final = "(has(self.traffic) ? self.traffic.requestTimeoutSeconds : 30)"
 _INGRESS_BODY: Final = "self.exposure.ingress.maxBodyBytes"
 _BODY: Final = f"(has(self.traffic) ? self.traffic.maxRequestBytes : {Traffic().max_request_bytes})"
@@ -239,11 +168,41 @@ def _within_timeout(target: str) -> Rule:
     )
 
 
+_CUSTOM: Final = "has(self.runtime) && self.runtime.engine == 'Custom'"
+_SLIPWAY_ONLY: Final = {
+    ".batching": ("has(self.batching)", "only the Slipway runtime forms batches"),
+    ".sla": ("has(self.sla)", "only the Slipway runtime keeps latency targets"),
+    ".traffic.auth": ("has(self.traffic) && has(self.traffic.auth)", "the server checks its own clients"),
+    ".traffic.tls": ("has(self.traffic) && has(self.traffic.tls)", "the server is asked in plain HTTP"),
+    ".exposure.service.grpcPort": (
+        "has(self.exposure) && has(self.exposure.service) && has(self.exposure.service.grpcPort)",
+        "the server is asked over HTTP",
+    ),
+    ".artifact.format": ("self.artifact.format != 'Auto'", "the server loads the file in its own way"),
+}
+
+
+def _not_with_custom(path: str) -> Rule:
+    given, why = _SLIPWAY_ONLY[path]
+    return Rule(
+        f"!({_CUSTOM}) || !({given})",
+        f"is set, expected none where spec.runtime.engine is Custom: {why}. Remove it, or set engine to Slipway.",
+        field_path=path,
+    )
+
+
 class ModelDeploymentSpec(ApiModel):
     """What is to be served, and how."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
+            *(_not_with_custom(path) for path in _SLIPWAY_ONLY),
+            Rule(
+                f"!({_CUSTOM}) || !has(self.artifact.digest) || !self.artifact.uri.startsWith('file://')",
+                "is set, expected none for a file of the image of engine Custom, which nobody could check. Pin the"
+                " image by its digest.",
+                field_path=".artifact.digest",
+            ),
             *(_within_timeout(target) for target in TARGETS),
             Rule(
                 f"!has(self.sla) || !has(self.batching) || !has({_DELAY}) || ({_LEAST_TARGET})",
@@ -333,9 +292,9 @@ class ModelDeployment(ApiModel):
     spec: ModelDeploymentSpec
     """What is to be served, and how."""
     # Tools that wait take an object without a status for one that is done.
-    status: Annotated[ModelDeploymentStatus | None, Field(json_schema_extra={"default": {"observedGeneration": -1}})] = (
-        None
-    )
+    status: Annotated[
+        ModelDeploymentStatus | None, Field(json_schema_extra={"default": {"observedGeneration": -1}})
+    ] = None
     """What the operator has seen."""
 
 
@@ -355,6 +314,8 @@ PRINTER_COLUMNS: Final = [
     _column("GPU", "integer", ".spec.resources.gpu.count", "GPUs per pod."),
     _column("Reason", "string", _condition_path(ConditionType.READY, "reason"), "Why it is ready or not."),
     _column("Age", "date", ".metadata.creationTimestamp", "Time since it was made."),
+    _column("Format", "string", ".status.artifact.format", "What kind of file the artifact is.", priority=1),
+    _column("Digest", "string", ".status.artifact.digest", "What the artifact hashes to.", priority=1),
     _column("Message", "string", _condition_path(ConditionType.READY, "message"), "The reason in words.", priority=1),
 ]
 """Columns of `kubectl get`; those of priority 1 appear with `-o wide`."""

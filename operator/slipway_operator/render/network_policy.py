@@ -14,6 +14,7 @@ from slipway_operator.names import (
     PART_OF_LABEL,
     selector_labels,
 )
+from slipway_operator.render.custom import is_custom
 from slipway_operator.render.manifest import Manifest, Owner, RenderSettings, metadata
 from slipway_operator.render.service import service_exposure
 
@@ -27,7 +28,8 @@ def render_network_policy(
         inference.append(GRPC_PORT_NAME)
     allowed = [_allow(policy.clients or [NetworkPeer.model_validate({"podSelector": {}})], inference)]
     if policy.monitors:
-        allowed.append(_allow(policy.monitors, [ADMIN_PORT_NAME]))
+        # A server of another kind tells its metrics where it answers.
+        allowed.append(_allow(policy.monitors, [INFERENCE_PORT_NAME if is_custom(spec) else ADMIN_PORT_NAME]))
     if settings.operator_namespace:
         # It asks the Service for a prediction before it says Ready, and pods how far they have come.
         ports = [{"port": port, "protocol": "TCP"} for port in (INFERENCE_PORT_NAME, ADMIN_PORT_NAME)]
