@@ -1,13 +1,15 @@
 """Writes Kubernetes events, beside the work and never in its way.
 
-An event that says the same of the same object is one object with a count. When more are waiting than fit, the
-newest are dropped and counted.
+An event that says the same of the same object is one object with a count. What one object has too many of, and what
+does not fit while too many wait, is dropped and counted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
@@ -23,10 +25,34 @@ from slipway_operator.resources import EVENT, MODEL
 from slipway_operator.status import Note
 
 WAITING_LIMIT: Final = 1000
+BURST: Final = 20
+"""Events of one object that are written at once."""
+REFILL_SECONDS: Final = 60.0
+"""After these another one may follow. An object that comes and goes all day is told about, not recorded."""
+OBJECTS_LIMIT: Final = 10_000
 NOTE_LIMIT: Final = 1024
 """Characters. Source: validation of events.k8s.io/v1."""
 
 _log = logging.getLogger(f"{COMPONENT}.events")
+
+
+class Allowance:
+    """How many events each object may still have. Those that were quiet longest are forgotten, which costs nothing."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        """By uid: how many, and as of when."""
+
+    def take(self, uid: str) -> bool:
+        now = self._now()
+        left, since = self._left.pop(uid, (float(BURST), now))
+        left = min(float(BURST), left + (now - since) / REFILL_SECONDS)
+        allowed = left >= 1
+        self._left[uid] = (left - 1 if allowed else left, now)
+        if len(self._left) > OBJECTS_LIMIT:
+            self._left.popitem(last=False)
+        return allowed
 
 
 class EventRecorder:
@@ -37,8 +63,12 @@ class EventRecorder:
         self._metrics = metrics
         self._instance = instance
         self._waiting: asyncio.Queue[tuple[ModelRecord, Note, datetime]] = asyncio.Queue(WAITING_LIMIT)
+        self._allowance = Allowance(clock.monotonic)
 
     def tell(self, model: ModelRecord, note: Note) -> None:
+        if not self._allowance.take(model.uid):
+            self._metrics.events_dropped.inc()
+            return
         try:
             self._waiting.put_nowait((model, note, clock.utc_now()))
         except asyncio.QueueFull:
