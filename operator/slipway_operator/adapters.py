@@ -20,6 +20,7 @@ from kubernetes.aio.client import Configuration
 from slipway_operator.access import new_session
 from slipway_operator.cache import Cache, owner_key
 from slipway_operator.gateways import GatewayApi
+from slipway_operator.kube import PAGE_SIZE
 from slipway_operator.metrics import Metrics
 from slipway_operator.records import child_record, model_record, pod_record
 from slipway_operator.resources import CHILDREN, HTTP_ROUTE, MODEL, POD, Key, Resource
@@ -102,7 +103,8 @@ def _settings(namespaced: bool) -> kopf.OperatorSettings:
     settings.watching.connect_timeout = 10
     settings.watching.reconnect_backoff = 1
     settings.watching.inactivity_timeout = 70
-    settings.watching.chunk_size = 500
+    # What a page holds, and what waits in kopf's streams, is in memory for each of the kinds at once.
+    settings.watching.chunk_size = PAGE_SIZE
     for resource in (*CHILDREN, HTTP_ROUTE, POD):
         selector = (
             (resource.group, resource.version, resource.plural)
@@ -113,7 +115,7 @@ def _settings(namespaced: bool) -> kopf.OperatorSettings:
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5
     settings.networking.error_backoffs = (0.5, 1, 2, 3, 5)
-    settings.queueing.idle_timeout = 0.5
+    settings.queueing.idle_timeout = 0.05
     settings.queueing.exit_timeout = 1
     settings.execution.max_workers = 1
     settings.process.ultimate_exiting_timeout = 20

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from slipway_operator.api.v1alpha1 import KIND
 from slipway_operator.names import MODEL_LABEL
-from slipway_operator.records import ChildRecord, ModelRecord, PodRecord
+from slipway_operator.records import ChildRecord, ModelRecord, Packed, PodRecord
 from slipway_operator.resources import ChildRef, Key
 from slipway_operator.verification import Verdict
 from slipway_runtime.contract import RuntimeStatus
@@ -36,7 +36,7 @@ class Memory:
 
     uid: str
     generation: int = 0
-    status: dict[str, Any] | None = None
+    status: Packed = Packed()  # noqa: RUF009 - a descriptor, which holds nothing itself
     """The status as last written. Its echo comes late, so the cached one is no measure."""
     status_version: int = 0
     """The object's resource version after that write."""

@@ -33,7 +33,8 @@ from slipway_operator.throttle import TokenBucket
 
 Body = dict[str, Any]
 
-PAGE_SIZE: Final = 500
+PAGE_SIZE: Final = 100
+"""Objects. A parsed Deployment takes some 60 KiB, so pages of 500 cost more memory than all that is kept."""
 REQUEST_SECONDS: Final = 30.0
 CONNECT_SECONDS: Final = 5.0
 
