@@ -9,7 +9,6 @@ import pytest
 
 from slipway_operator.api.v1alpha1 import PRINTER_COLUMNS
 from slipway_operator.names import STATUS_FIELD_MANAGER
-from slipway_operator.tools.crdgen import openapi_schema
 from tests.api.manifests import EVERY_FIELD, Manifest, manifest
 from tests.cluster.errors import ClusterError
 from tests.cluster.lifecycle import Cluster
@@ -134,15 +133,6 @@ def test_kubectl_get_shows_state_reason_and_gpus(control_plane: Cluster, namespa
     assert row.split()[:-1] == ["digits", "False", "1/2", "http://digits.example.com/", "2", "ArtifactNotFound"]
     wide = control_plane.kubectl("-n", namespace, "get", "slipway", "-o", "wide")
     assert "s3://models/digits.pt: no such key." in wide
-
-
-def test_kubectl_explain_describes_every_field(control_plane: Cluster) -> None:
-    text = " ".join(control_plane.kubectl("explain", "modeldeployment", "--recursive").split())
-    for block in ("spec", "status"):
-        for name, field in openapi_schema()["properties"][block]["properties"].items():
-            assert f" {name} " in text
-            explained = control_plane.kubectl("explain", f"mdep.{block}.{name}")
-            assert " ".join(field["description"].split()) in " ".join(explained.split())
 
 
 def test_an_unknown_field_is_dropped_when_validation_is_not_strict(control_plane: Cluster, namespace: str) -> None:

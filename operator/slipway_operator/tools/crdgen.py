@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from slipway_operator.api import v1alpha1
+from slipway_operator.tools.explanation import explained
 
 JsonSchema = dict[str, Any]
 
@@ -177,7 +178,7 @@ def build_crd() -> dict[str, Any]:
                             "labelSelectorPath": ".status.selector",
                         },
                     },
-                    "schema": {"openAPIV3Schema": openapi_schema()},
+                    "schema": {"openAPIV3Schema": explained(openapi_schema())},
                 }
             ],
         },
