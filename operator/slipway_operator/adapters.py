@@ -117,9 +117,43 @@ def _settings(namespaced: bool) -> kopf.OperatorSettings:
     settings.networking.error_backoffs = (0.5, 1, 2, 3, 5)
     settings.queueing.idle_timeout = 0.05
     settings.queueing.exit_timeout = 1
+    settings.persistence.diffbase_storage = _NoDifferences()
+    settings.persistence.progress_storage = _NoProgress()
     settings.execution.max_workers = 1
     settings.process.ultimate_exiting_timeout = 20
     return settings
+
+
+class _NoDifferences(kopf.DiffBaseStorage):
+    """For kopf's handlers of changes, of which there are none; else it would copy every object twice to compare it."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        raise NotImplementedError("nothing is kept on the objects")
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """The same for the progress of such handlers."""
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        raise NotImplementedError("nothing is kept on the objects")
+
+    def purge(self, **_: Any) -> None:
+        return None
+
+    def touch(self, **_: Any) -> None:
+        return None
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        return essence
 
 
 def _register_login(registry: kopf.OperatorRegistry, configuration: Configuration, trace: aiohttp.TraceConfig) -> None:
