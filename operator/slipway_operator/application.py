@@ -202,6 +202,7 @@ class Operator:
         except FencedError:
             # Not this object's fault: it is tried again when the Lease may have been renewed.
             self.queue.add_after(key, self.settings.lease.times.retry_seconds)
+            _log.info("held back: the Lease was not renewed in time", extra=self._about(key))
             return "fenced"
         except TransientError as error:
             self.metrics.reconcile_errors.labels("transient").inc()
