@@ -28,6 +28,8 @@ async def load_configuration(environment: Mapping[str, str]) -> Configuration:
         raise SettingsError(
             f"the cluster is not known: {error}. Run in a pod with a ServiceAccount, or set KUBECONFIG."
         ) from error
+    # The watches trust nothing of the environment either. Else a thread would read ~/.netrc before every request.
+    found.client_session_kwargs = {"trust_env": False}
     return found
 
 
