@@ -141,21 +141,52 @@ def test_the_crd_and_the_models_stay_when_the_chart_is_uninstalled_and_a_new_ins
 
 
 @pytest.mark.usefixtures("no_crd")
+def test_one_manifest_installs_the_same_without_helm_and_applied_again_changes_nothing(
+    helm: Helm, control_plane: Cluster, namespace: str
+) -> None:
+    values: Values = {"watchNamespaces": [namespace], "rbac": {"aggregate": False}}
+    manifest_of_all = yaml.safe_dump_all(render(helm, namespace, values, "--skip-tests"))
+    apply = ("apply", "--server-side", "--field-manager=installer", "-f", "-")
+    said = control_plane.kubectl(*apply, stdin=manifest_of_all).splitlines()
+    assert f"customresourcedefinition.apiextensions.k8s.io/{CRD} serverside-applied" in said
+    assert "deployment.apps/slipway-operator serverside-applied" in said
+    assert not [line for line in said if line.startswith("pod/")], "the chart's test is no part of an installation"
+    wait_established(control_plane, CRD)
+    before = _versions(control_plane, namespace)
+    control_plane.kubectl(*apply, stdin=manifest_of_all)
+    assert _versions(control_plane, namespace) == before
+
+
+def _versions(cluster: Cluster, namespace: str) -> dict[str, str]:
+    """Of what no controller writes to when nothing changes; of the Deployment its generation."""
+    found = cluster.kubectl("-n", namespace, "get", "deployment,service,role,rolebinding,serviceaccount", "-o", "json")
+    return {
+        f"{item['kind']}/{item['metadata']['name']}": str(
+            item["metadata"].get("generation") or item["metadata"]["resourceVersion"]
+        )
+        for item in json.loads(found)["items"]
+    }
+
+
+@pytest.mark.usefixtures("no_crd")
 def test_the_crd_is_upgraded_when_the_chart_is(
     helm: Helm, control_plane: Cluster, namespace: str, tmp_path: Path
 ) -> None:
-    """An older chart without the field `digest`; a model applied then is still there afterwards."""
+    """An older chart without the field `stallTimeoutSeconds`; a model applied then is still there afterwards."""
     older = tmp_path / "older"
     subprocess.run(["cp", "-r", CHART, str(older)], check=True)
     crd = older / "templates" / "crd.yaml"
-    crd.write_text(crd.read_text().replace("                  digest:\n", "                  checksum:\n"))
+    crd.write_text(crd.read_text().replace(" stallTimeoutSeconds:\n", " patienceSeconds:\n"))
     helm("install", "slipway", str(older), "--namespace", namespace, "--wait=false")
     wait_established(control_plane, CRD)
     control_plane.kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(manifest()))
-    assert "checksum" in _artifact_fields(control_plane)
+    assert "patienceSeconds" in _artifact_fields(control_plane)
     helm("upgrade", "slipway", CHART, "--namespace", namespace, "--wait=false")
-    assert "digest" in _artifact_fields(control_plane)
-    assert "checksum" not in _artifact_fields(control_plane)
+    assert "stallTimeoutSeconds" in _artifact_fields(control_plane)
+    assert "patienceSeconds" not in _artifact_fields(control_plane)
+    assert "digits" in control_plane.kubectl("-n", namespace, "get", "mdep")
+    helm("rollback", "slipway", "1", "--namespace", namespace, "--wait=false")
+    assert "patienceSeconds" in _artifact_fields(control_plane), "a rollback takes the CRD back as well"
     assert "digits" in control_plane.kubectl("-n", namespace, "get", "mdep")
 
 
