@@ -64,7 +64,7 @@ def test_children_go_with_their_owner_when_the_operator_is_stopped(deploy: Deplo
             assert time.monotonic() < deadline, f"still there: {left}"
             time.sleep(1)
     finally:
-        installed.kubectl(*OPERATOR, "scale", "deployment", "--all", "--replicas=1")
+        installed.kubectl(*OPERATOR, "scale", "deployment", "--all", "--replicas=2")
         installed.kubectl(*OPERATOR, "rollout", "status", "deployment", "--timeout=120s")
 
 

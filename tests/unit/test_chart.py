@@ -65,18 +65,18 @@ def test_the_operators_role_is_the_table(helm: Helm) -> None:
     documents = rendered(helm)
     (role,) = [role for role in of_kind(documents, "ClusterRole") if role["metadata"]["name"].endswith("-operator")]
     assert role["rules"] == rbac.rules(rbac.PERMISSIONS + rbac.CLUSTER_PERMISSIONS)
-    assert of_kind(documents, "Role") == []
+    assert [role["metadata"]["name"] for role in of_kind(documents, "Role")] == ["slipway-operator-lease"]
 
 
 def test_the_operator_gets_a_role_in_each_namespace_and_none_for_the_cluster_when_namespaces_are_named(
     helm: Helm,
 ) -> None:
     documents = rendered(helm, watchNamespaces=["team-a", "team-b"], rbac={"aggregate": False})
-    roles = of_kind(documents, "Role")
+    roles = [role for role in of_kind(documents, "Role") if not role["metadata"]["name"].endswith("-lease")]
     assert [role["metadata"]["namespace"] for role in roles] == ["team-a", "team-b"]
     assert all(role["rules"] == rbac.rules(rbac.PERMISSIONS) for role in roles)
     bindings = of_kind(documents, "RoleBinding")
-    assert [binding["metadata"]["namespace"] for binding in bindings] == ["team-a", "team-b"]
+    assert [binding["metadata"]["namespace"] for binding in bindings] == ["slipway-system", "team-a", "team-b"]
     subject = {"kind": "ServiceAccount", "name": "slipway-operator", "namespace": "slipway-system"}
     assert all(binding["subjects"] == [subject] for binding in bindings)
     assert of_kind(documents, "ClusterRole") == of_kind(documents, "ClusterRoleBinding") == []
@@ -169,7 +169,7 @@ def test_labels_of_the_selector_win_over_labels_of_the_user(helm: Helm) -> None:
         ({"operator": {"imge": {}}}, ["/operator", "imge", "not allowed"]),
         ({"operator": {"image": {"digest": "abc"}}}, ["/operator/image/digest", "sha256"]),
         ({"operator": {"logLevel": "debug"}}, ["/operator/logLevel", "'DEBUG'"]),
-        ({"operator": {"replicas": 2}}, ["/operator", "replicas", "not allowed"]),
+        ({"operator": {"replica": 2}}, ["/operator", "replica", "not allowed"]),
         ({"watchNamespaces": "default"}, ["/watchNamespaces", "got string, want array"]),
         ({"allowedSchemes": ["ftp"]}, ["/allowedSchemes/0", "'s3'"]),
         ({"crds": {"keep": "no"}}, ["/crds/keep", "got string, want boolean"]),

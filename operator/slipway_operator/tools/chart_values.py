@@ -44,9 +44,24 @@ class Image(Values):
     """When to pull the image. Kubernetes' default when empty."""
 
 
-class Operator(Values):
-    """The operator's own pod."""
+class Lease(Values):
+    """How long the Lease holds by which one replica acts."""
 
+    duration_seconds: Annotated[int, Field(ge=3, le=600)] = 15
+    """After so long without a renewal another replica takes over."""
+    renew_deadline_seconds: Annotated[int, Field(ge=2, le=480)] = 10
+    """After so long without a renewal the holder writes nothing more. At most four fifths of the duration."""
+    retry_seconds: Annotated[int, Field(ge=1, le=60)] = 2
+    """Time between two renewals. At most a third of the deadline."""
+
+
+class Operator(Values):
+    """The operator's own pods."""
+
+    replicas: Annotated[int, Field(ge=1, le=9)] = 2
+    """Pods of the operator. One acts, the others can take over."""
+    lease: Lease = Lease()
+    """How long the Lease holds by which one replica acts."""
     image: Image = Image(repository="ghcr.io/slipway-dev/operator")
     """Image of the operator."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -80,7 +95,7 @@ class Operator(Values):
     affinity: Object = {}
     """Affinity of the operator's pod."""
     topology_spread_constraints: list[Object] = []
-    """Topology spread constraints of the operator's pod."""
+    """Topology spread constraints of the operator's pods. Over the nodes, where that can be, when empty."""
     priority_class_name: str = ""
     """PriorityClass of the operator's pod. The cluster's default when empty."""
 
