@@ -1,0 +1,138 @@
+"""What runs in the pods, and how a change reaches them where GPUs are short, on a real node."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from tests.cluster import node as node_mode
+from tests.cluster.lifecycle import Cluster
+from tests.cluster.topology import nodes
+from tests.e2e.conftest import Digits
+from tests.e2e.models import CREDENTIALS, Model
+from tests.stack.images import Images
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+Deploy = Callable[..., Model]
+SERVER: Final = Path(__file__).with_name("custom_server.py")
+SURGE_TIMEOUT_SECONDS: Final = 5
+WAIT_SECONDS: Final = 90
+
+
+def wait_for(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, f"{what}: not within {WAIT_SECONDS} s"
+        time.sleep(0.5)
+
+
+def strategy(model: Model) -> dict[str, Any]:
+    deployment = json.loads(model.kubectl("get", "deployment", model.name, "-o", "json"))
+    found: dict[str, Any] = deployment["spec"]["strategy"]["rollingUpdate"]
+    return found
+
+
+@pytest.fixture
+def one_gpu(installed: Cluster) -> Iterator[None]:
+    """One GPU in the whole cluster, which only the scheduler believes in."""
+    assert installed.state is not None, "GPUs can be pretended on the local cluster only"
+    one = nodes(installed.state)[0]
+    node_mode.pretend_gpus(installed.state, one, 1)
+    yield
+    node_mode.pretend_gpus(installed.state, one, 0)
+
+
+@pytest.fixture
+def custom(deploy: Deploy, installed: Cluster, namespace: str, images: Images) -> Callable[..., Model]:
+    """Deploy the server beside this file, in an image that has torch."""
+    code = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "server", "namespace": namespace},
+        "data": {"server.py": SERVER.read_text()},
+    }
+    installed.kubectl("apply", "-f", "-", stdin=json.dumps(code))
+    contract = {"port": 3000, "command": ["python3", "/code/server.py"], "readinessPath": "/ready"}
+
+    def deploy_custom(**blocks: Any) -> Model:
+        return deploy(
+            runtime={"engine": "Custom", "image": images.runtime, "container": contract},
+            podTemplate={
+                "volumes": [{"name": "code", "configMap": {"name": "server"}}],
+                "volumeMounts": [{"name": "code", "mountPath": "/code", "readOnly": True}],
+            },
+            **blocks,
+        )
+
+    return deploy_custom
+
+
+@pytest.mark.feature("custom-image")
+def test_any_container_that_speaks_http_serves_a_verified_artifact(
+    custom: Callable[..., Model], digits: Digits
+) -> None:
+    artifact = {
+        "uri": "s3://models/digits/model.pt",
+        "digest": digits.digest,
+        "credentials": {"secretRef": {"name": CREDENTIALS}},
+    }
+    model = custom(artifact=artifact)
+    model.wait_ready()
+    pixels = [sample["image"] for sample in digits.samples]
+    answer = httpx.post(f"http://{model.service_address()}/", json=pixels, timeout=30)
+    assert answer.json() == {"model": model.name, "labels": [sample["label"] for sample in digits.samples]}
+    (pod,) = model.pods().values()
+    (server,) = pod["spec"]["containers"]
+    assert CREDENTIALS not in json.dumps(server), "only the container that fetches sees the store's keys"
+
+    model.apply(artifact=artifact | {"uri": "s3://models/digits/missing.pt"})
+    conditions = model.wait_reason("ArtifactNotFound")
+    assert conditions["Available"]["status"] == "True", "the older pod serves on"
+    model.apply(artifact=artifact | {"digest": f"sha256:{'0' * 64}"})
+    model.wait_reason("DigestMismatch")
+
+
+@pytest.mark.feature("gpu-surge")
+def test_a_cluster_with_one_gpu_can_still_update(deploy: Deploy, one_gpu: None) -> None:
+    rollout = {"surgeTimeoutSeconds": SURGE_TIMEOUT_SECONDS}
+    model = deploy(resources={"gpu": {"count": 1}}, rollout=rollout)
+    model.wait_ready()
+    (before,) = model.pods()
+
+    model.apply(rollout=rollout | {"strategy": "Rolling"}, traffic={"requestTimeoutSeconds": 40})
+    model.wait_reason("Unschedulable")
+    time.sleep(2 * SURGE_TIMEOUT_SECONDS)
+    assert before in model.pods()
+    assert model.answers(), "with Rolling the old pod stays until there is room for a new one"
+
+    model.apply(rollout=rollout)
+    model.wait_ready()
+    assert before not in model.pods()
+    assert model.answers()
+    events = json.loads(model.kubectl("get", "events", "-o", "json"))["items"]
+    (told,) = [event for event in events if event["reason"] == "ReplacingPods"]
+    assert "No nvidia.com/gpu is free" in told["message"]
+    wait_for(lambda: strategy(model) == {"maxSurge": 1, "maxUnavailable": 0}, "the next rollout surges again")
+
+
+@pytest.mark.feature("revision-history")
+def test_one_field_brings_an_older_revision_back_while_the_new_one_cannot_start(deploy: Deploy) -> None:
+    model = deploy()
+    model.wait_ready()
+    (first,) = model.get()["status"]["revisions"]
+    (before,) = model.pods()
+    model.apply(artifact=model.spec["artifact"] | {"digest": f"sha256:{'0' * 64}"})
+    model.wait_reason("DigestMismatch")
+    model.apply(rollout={"rollbackTo": first["name"]})
+    model.wait_ready()
+    assert model.conditions()["RolledBack"]["status"] == "True"
+    assert model.answers()
+    wait_for(lambda: list(model.pods()) == [before], "the pod that served all the while is the only one left")
+    assert model.get()["status"]["stableRevision"] == first["name"]
