@@ -12,14 +12,15 @@ from typing import Final
 
 from slipway_runtime.artifact.fetch import Fetched, check_digest, fetch_artifact
 from slipway_runtime.artifact.source import ArtifactError
-from slipway_runtime.contract import CACHE_DIRECTORY, EngineKind, FailureReason, RuntimeConfig, Stage
-from slipway_runtime.engines.choice import EngineChoice, Situation, choose_engine, confirm
+from slipway_runtime.contract import CACHE_DIRECTORY, EngineKind, FailureReason, Format, RuntimeConfig, Stage
+from slipway_runtime.engines.choice import EngineChoice, Situation, choose_engine, confirm, in_workers
 from slipway_runtime.engines.counts import EngineState
 from slipway_runtime.engines.engine import Engine, LoadedModel
 from slipway_runtime.engines.inprocess import InProcessEngine
 from slipway_runtime.engines.loading import load_and_profile
 from slipway_runtime.engines.modelthread import ModelThread
 from slipway_runtime.engines.situation import look_around
+from slipway_runtime.engines.trial.hold import hold_trial, open_again
 from slipway_runtime.engines.worker.engine import WorkerEngine
 from slipway_runtime.failure import StartupError
 from slipway_runtime.lifecycle import Lifecycle
@@ -94,15 +95,20 @@ async def _open(
     enter: Callable[[Stage], None],
 ) -> tuple[Engine, LoadedModel, EngineChoice]:
     if choice.kind is EngineKind.IN_PROCESS:
-        # Read by torch when it is imported, which nobody has done yet.
+        # Read by the libraries that run models when they are imported, which nobody has done yet.
         os.environ.update(choice.variables(0))
-        loaded = await thread.call(lambda: load_and_profile(path, config, enter))
-        choice = confirm(choice, config.engine, situation, loaded.facts)
-        if choice.kind is EngineKind.IN_PROCESS:
+        if situation.format is Format.PYTHON or situation.gpus:
+            loaded = await thread.call(lambda: load_and_profile(path, config, enter))
+            return InProcessEngine(loaded, thread), loaded.facts, choice
+        trial = await thread.call(lambda: hold_trial(path, config, choice, enter))
+        if trial is None:
+            choice = in_workers(config.engine, situation, "a first load ended its process.")
+        else:
+            choice = confirm(choice, config.engine, situation, trial.facts)
+        if trial is not None and choice.kind is EngineKind.IN_PROCESS:
+            loaded = await thread.call(lambda: open_again(trial, path, config, choice.threads))
             return InProcessEngine(loaded, thread), loaded.facts, choice
         log.info("The model is loaded again in a worker: %s", choice.reason)
-        await thread.call(loaded.model.close)
-        del loaded
     engine, facts = await WorkerEngine.open(path, config, choice, enter)
     return engine, facts, choice
 

@@ -54,7 +54,7 @@ class EngineChoice:
     reason: str
     """For people, in one sentence."""
     on_trial: bool = False
-    """In-process because the artifact is small: to be confirmed by `confirm` once the model was measured."""
+    """In-process because the artifact is small: to be confirmed by `confirm` once the model is measured."""
     gpus: Sequence[str] = ()
 
     def variables(self, number: int) -> dict[str, str]:
@@ -108,6 +108,11 @@ def confirm(choice: EngineChoice, config: EngineConfig, situation: Situation, fa
         if seconds > FAST_SECONDS
         else "the artifact is small and fast, but how long it takes may hang on what it is asked."
     )
+    return in_workers(config, situation, why)
+
+
+def in_workers(config: EngineConfig, situation: Situation, why: str) -> EngineChoice:
+    """Whatever was configured."""
     return replace(choose_engine(config.model_copy(update={"kind": EngineKind.WORKER}), situation), reason=why)
 
 

@@ -26,8 +26,17 @@ class OnnxModel:
     format = Format.TORCH_SCRIPT
     example = None
 
-    def __init__(self, session: Any, signature: Signature, device: str, samples: Sequence[WarmupSample]) -> None:
-        """The session's inputs are named by `input_name`, its outputs as the model's."""
+    def __init__(
+        self,
+        session: Any,
+        signature: Signature,
+        device: str,
+        samples: Sequence[WarmupSample],
+        graph: bytes | None = None,
+    ) -> None:
+        """The session's inputs are named by `input_name`, its outputs as the model's. `graph` is what it was made of,
+        where that is small."""
+        self.graph = graph
         self.signature = signature
         self.device = device
         self.warmup_samples = tuple(samples)
@@ -69,7 +78,7 @@ def input_name(position: int) -> str:
     return f"slipway_input_{position}"
 
 
-def open_session(path: Path, device: str, threads: int) -> Any:
+def open_session(graph: Path | bytes, device: str, threads: int) -> Any:
     """Raises whatever ONNX Runtime does; `LookupError` when it was built without the device."""
     import onnxruntime
 
@@ -82,7 +91,9 @@ def open_session(path: Path, device: str, threads: int) -> Any:
     options.log_severity_level = _LOG_ERRORS
     # Threads wait actively inside a run, where it makes them faster, and not between runs, where it burns an idle CPU.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    return onnxruntime.InferenceSession(str(path), options, providers=[provider])
+    return onnxruntime.InferenceSession(
+        graph if isinstance(graph, bytes) else str(graph), options, providers=[provider]
+    )
 
 
 def _place(name: str, array: object, out: Mapping[str, Array] | None) -> Array:

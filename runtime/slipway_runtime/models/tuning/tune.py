@@ -27,7 +27,7 @@ from slipway_runtime.models.tuning.variants import VariantError, build
 from slipway_runtime.models.warmup import WarmUpError, plan_requests
 
 _TINY_SECONDS: Final = 0.0002
-"""A model this quick gains less from another runtime than the start would lose."""
+"""A model this quick has nothing that could be fused or computed in another precision: its time goes into calls."""
 _REPEATED_TRIALS: Final = 4
 _LARGEST_BATCH: Final = 32
 _LARGE_SECONDS: Final = 0.2
@@ -131,10 +131,12 @@ def _circumstances(archive: TorchScriptModel, config: TuningConfig) -> dict[str,
 
 
 def _candidates(config: TuningConfig, tiny: bool) -> Sequence[Variant]:
-    if tiny:
-        return [Variant.FROZEN]
-    exact = [Variant.FROZEN, Variant.OPTIMIZED, Variant.ONNX_RUNTIME]
-    return [*exact, Variant.BF16_AUTOCAST, Variant.BF16_WEIGHTS] if config.precision is Precision.BF16 else exact
+    exact = (
+        [Variant.FROZEN, Variant.ONNX_RUNTIME] if tiny else [Variant.FROZEN, Variant.OPTIMIZED, Variant.ONNX_RUNTIME]
+    )
+    if tiny or config.precision is not Precision.BF16:
+        return exact
+    return [*exact, Variant.BF16_AUTOCAST, Variant.BF16_WEIGHTS]
 
 
 def _ask(archive: TorchScriptModel, samples: Sequence[WarmupSample]) -> list[Trial] | None:

@@ -29,6 +29,9 @@ from slipway_runtime.models.tuning.trials import Inputs
 _jit: Any = torch.jit
 """Typed in some versions of torch and untyped in others."""
 
+_SMALL_GRAPH_BYTES: Final = 4 * 2**20
+"""Kept, so that another process can use it without torch: twice what is run in the gateway's process has at most."""
+
 Outputs = Mapping[str, Array]
 
 
@@ -113,7 +116,8 @@ def _export(archive: TorchScriptModel, inputs: Inputs, outputs: Outputs) -> Torc
             {name: sizes for name, sizes in axes.items() if sizes},
         )
         session = open_session(path, archive.device, torch.get_num_threads())
-    return OnnxModel(session, archive.signature, archive.device, archive.warmup_samples)
+        graph = path.read_bytes() if path.stat().st_size <= _SMALL_GRAPH_BYTES else None
+    return OnnxModel(session, archive.signature, archive.device, archive.warmup_samples, graph)
 
 
 def _positions(archive: TorchScriptModel) -> list[int]:

@@ -1,0 +1,84 @@
+"""Started by the gateway, never by a person: `python -m slipway_runtime.engines.trial --descriptor N --folder F`.
+
+Reads the configuration from standard input, loads and measures the model, and writes what came of it to the descriptor,
+one JSON object a line.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from slipway_runtime.contract import FailureReason, RuntimeConfig, Stage
+from slipway_runtime.engines.trial.hold import GRAPH
+from slipway_runtime.failure import StartupError
+from slipway_runtime.logs import LogFormat, configure_logging
+
+_PR_SET_PDEATHSIG: Final = 1
+
+log = logging.getLogger(__name__)
+
+
+@click.command()
+@click.option("--descriptor", type=click.IntRange(3), required=True, help="Pipe to the gateway.")
+@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), required=True, help="For larger results.")
+@click.option("--log-format", type=click.Choice(["json", "text"]), default="json")
+def main(descriptor: int, folder: Path, log_format: LogFormat) -> None:
+    """Load and measure the model for a gateway."""
+    configure_logging(log_format)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the gateway decides
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    with os.fdopen(descriptor, "w", encoding="utf-8", buffering=1) as pipe:
+
+        def tell(**message: Any) -> None:
+            pipe.write(json.dumps(message) + "\n")
+
+        _try(json.load(sys.stdin), folder, tell)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # torch's own end takes a while, and the gateway waits
+
+
+def _try(task: dict[str, Any], folder: Path, tell: Callable[..., None]) -> None:
+    stage = Stage.LOAD
+
+    def enter(entered: Stage) -> None:
+        nonlocal stage
+        stage = entered
+        tell(stage=entered)
+
+    # Imported once the gateway could see this process end.
+    from slipway_runtime.engines.loading import load_and_profile
+    from slipway_runtime.engines.worker.facts import encode_model
+    from slipway_runtime.models.tuning.onnxmodel import OnnxModel
+
+    try:
+        loaded = load_and_profile(Path(task["path"]), RuntimeConfig.model_validate(task["config"]), enter)
+    except StartupError as error:
+        tell(failed=[error.stage, error.reason, error.message])
+        return
+    except MemoryError:
+        tell(failed=[stage, FailureReason.OUT_OF_MEMORY, "The memory does not suffice for the model."])
+        return
+    except Exception as error:
+        log.exception("The first load of the model failed inside the runtime")
+        text = f"{type(error).__name__}: {error}. The log has the traceback."
+        tell(failed=[stage, FailureReason.INTERNAL_ERROR, text])
+        return
+    if isinstance(loaded.model, OnnxModel) and loaded.model.graph is not None:
+        (folder / GRAPH).write_bytes(loaded.model.graph)
+    tell(facts=encode_model(loaded.facts))
+
+
+if __name__ == "__main__":
+    main()
