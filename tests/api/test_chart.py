@@ -56,6 +56,8 @@ VALUES: Final[dict[str, Values]] = {
             "podLabels": {"team": "ml", "app.kubernetes.io/name": "not-this"},
             "podAnnotations": {"example.com/note": "yes: \"quoted\""},
             "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
+            "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+            "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ssl/private-ca", "readOnly": True}],
             "podSecurityContext": {"runAsUser": None, "runAsGroup": None},
         },
         "metrics": {"service": {"annotations": {"prometheus.io/scrape": "true"}, "port": 9090}},

@@ -77,6 +77,10 @@ class Operator(Values):
     false where the operator cannot reach pods and Services."""
     extra_env: list[Object] = []
     """Further environment variables, as in a container."""
+    extra_volumes: list[Object] = []
+    """Further volumes of the pod, such as one with a certificate authority."""
+    extra_volume_mounts: list[Object] = []
+    """Where the container sees them."""
     resources: Object = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "384Mi"}}
     """Resources of the operator. Without a CPU limit, so that a burst of changes is not throttled."""
     pod_labels: Labels = {}
