@@ -73,6 +73,7 @@ def selectors(expr: str) -> list[tuple[str, set[str]]]:
 
     def visit(node: Any) -> None:
         if isinstance(node, promql_parser.VectorSelector):
+            assert node.name, f"a selector without a name: {expr}"
             found.append((node.name, {matcher.name for matcher in node.matchers.matchers}))
 
     promql_parser.walk(promql_parser.parse(expr), visit)

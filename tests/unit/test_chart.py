@@ -187,7 +187,8 @@ def test_values_are_refused_with_their_path_when_they_are_mistyped(
 
 
 def test_a_parent_chart_may_pass_global_values(helm: Helm) -> None:
-    assert rendered(helm, **{"global": {"imageRegistry": "registry.example.com"}})
+    values: Document = {"global": {"imageRegistry": "registry.example.com"}}
+    assert rendered(helm, **values)
 
 
 def test_notes_tell_how_to_go_on_and_what_uninstall_leaves(helm_program: str) -> None:
