@@ -76,5 +76,6 @@ class WarmUpPlan:
             return False
         if size == 1:
             return True
+        # The quickest runs: what else a busy machine does only makes runs longer.
         known = self.max_batch_size
-        return size / seconds >= known / median(self.points[known]) * _LEAST_GAIN
+        return size / min(self.points[size]) >= known / min(self.points[known]) * _LEAST_GAIN
