@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from slipway_operator import __version__, application, logs, settings
+from slipway_operator import __version__, application, logs, memory, settings
 from slipway_operator.errors import LeaseLostError, SettingsError
 from slipway_operator.names import COMPONENT
 
@@ -37,6 +37,7 @@ def run() -> None:
     try:
         given = settings.from_environment(os.environ)
         logs.configure(given.log_level, given.log_format)
+        memory.freeze_imports()
         asyncio.run(application.run(given, os.environ))
     except SettingsError as error:
         click.echo(f"{COMPONENT}: {error}", err=True)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from slipway_operator import clock
+from slipway_operator import clock, memory
 from slipway_operator.cache import Cache, owner_key
 from slipway_operator.errors import ApiError
 from slipway_operator.gateways import GatewayApi
@@ -86,6 +86,7 @@ class Sweep:
             self._cache.retain_children(HTTP_ROUTE.kind, set(), sys.maxsize, None)
         await self._models()
         self.primed = True
+        memory.give_back()
         self._metrics.sweep_seconds.observe(clock.monotonic() - started)
         self._metrics.sweep_completed.set(clock.utc_now().timestamp())
 
