@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from slipway_operator.api.reasons import ConditionType, Reason
 from slipway_operator.metrics import Metrics
 from slipway_operator.tools.dashboards import Dashboard, Panel, Query, Row, to_json
 from tests.monitoring import queries, references
@@ -36,6 +37,13 @@ def test_every_query_names_metrics_and_labels_that_the_reference_lists(query: qu
         assert chosen_by <= has, f"{metric} has no label {', '.join(chosen_by - has)}"
         labels |= has
     assert queries.grouped_by(query.expr) <= labels
+
+
+@pytest.mark.parametrize("query", ALL, ids=str)
+def test_every_condition_and_reason_in_a_query_is_a_word_that_a_status_can_say(query: queries.Query) -> None:
+    for label, known in (("condition", ConditionType), ("reason", Reason)):
+        for values in re.findall(rf'\b{label}!?=~?"([^"]*)"', query.expr):
+            assert set(values.split("|")) <= {str(word) for word in known}
 
 
 def test_a_metric_that_does_not_exist_would_be_found() -> None:
