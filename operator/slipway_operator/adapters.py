@@ -14,16 +14,14 @@ from typing import Any, Final
 
 import aiohttp
 import kopf
-from kopf._cogs.structs.references import Insights
 from kubernetes.aio.client import Configuration
 
 from slipway_operator.access import new_session
 from slipway_operator.cache import Cache, owner_key
-from slipway_operator.gateways import GatewayApi
 from slipway_operator.kube import PAGE_SIZE
 from slipway_operator.metrics import Metrics
 from slipway_operator.records import child_record, model_record, pod_record
-from slipway_operator.resources import CHILDREN, HTTP_ROUTE, MODEL, POD, Key, Resource
+from slipway_operator.resources import CHILDREN, MODEL, POD, Key, Resource
 from slipway_operator.sweep import CHILD_SELECTOR
 from slipway_operator.workqueue import WorkQueue
 
@@ -41,7 +39,6 @@ async def watch(
     on_list: Callable[[], None],
     started: Callable[[], None],
     stop: asyncio.Event,
-    gateways: GatewayApi,
 ) -> None:
     """Until `stop`. `on_list`: a watch is begun anew.
 
@@ -54,11 +51,9 @@ async def watch(
     _register_pods(registry, cache, queue, metrics)
     for resource in CHILDREN:
         _register_children(registry, cache, queue, metrics, resource)
-    insights = await _follow_routes(registry, gateways, cache, queue, metrics)
     older = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
         registry=registry,
-        insights=insights,
         settings=_settings(bool(namespaces)),
         standalone=True,
         clusterwide=not namespaces,
@@ -67,28 +62,6 @@ async def watch(
     )
     started()
     await kopf.run_tasks(tasks, ignored=older)
-
-
-async def _follow_routes(
-    registry: kopf.OperatorRegistry, gateways: GatewayApi, cache: Cache, queue: WorkQueue[Key], metrics: Metrics
-) -> Insights:
-    """kopf warns of handlers for kinds that there are not, and follows CRDs only where it serves the whole cluster."""
-    insights = Insights()
-    registered = False
-
-    async def watch_routes(served: bool) -> None:
-        nonlocal registered
-        if served and not registered:
-            _register_children(registry, cache, queue, metrics, HTTP_ROUTE)
-            registered = True
-        async with insights.revised:
-            (insights.watched_resources.add if served else insights.watched_resources.discard)(_ROUTES)
-            insights.revised.notify_all()
-
-    gateways.watch = watch_routes
-    if gateways.served:
-        await watch_routes(True)
-    return insights
 
 
 def _settings(namespaced: bool) -> kopf.OperatorSettings:
@@ -105,7 +78,7 @@ def _settings(namespaced: bool) -> kopf.OperatorSettings:
     settings.watching.inactivity_timeout = 70
     # What a page holds, and what waits in kopf's streams, is in memory for each of the kinds at once.
     settings.watching.chunk_size = PAGE_SIZE
-    for resource in (*CHILDREN, HTTP_ROUTE, POD):
+    for resource in (*CHILDREN, POD):
         selector = (
             (resource.group, resource.version, resource.plural)
             if resource.group
@@ -194,15 +167,7 @@ def _trace(metrics: Metrics, on_list: Callable[[], None]) -> aiohttp.TraceConfig
     return trace
 
 
-_KNOWN: Final = frozenset(resource.plural for resource in (*CHILDREN, HTTP_ROUTE, POD, MODEL))
-_ROUTES: Final = kopf.Resource(
-    HTTP_ROUTE.group,
-    HTTP_ROUTE.version,
-    HTTP_ROUTE.plural,
-    kind=HTTP_ROUTE.kind,
-    namespaced=True,
-    verbs=frozenset({"list", "watch"}),
-)
+_KNOWN: Final = frozenset(resource.plural for resource in (*CHILDREN, POD, MODEL))
 
 
 def _plural(path: str) -> str:

@@ -28,6 +28,7 @@ from slipway_operator.object_metrics import ObjectMetrics
 from slipway_operator.plan import Policy
 from slipway_operator.reconcile import Reconciler
 from slipway_operator.resources import MODEL, Key
+from slipway_operator.route_watch import RouteWatch
 from slipway_operator.settings import Settings
 from slipway_operator.sweep import Sweep
 from slipway_operator.throttle import TokenBucket
@@ -160,6 +161,9 @@ class Operator:
         self._start("events", self.recorder.run())
         self._start("sweep", self.sweep.run(self.settings.sweep_seconds))
         self._start("gateways", self.gateways.run(self.sweep.request))
+        routes = RouteWatch(self.api, self.cache, self.queue, self.metrics, self.gateways)
+        for namespace in self.settings.namespaces or (None,):
+            self._start(f"routes-{namespace or 'all'}", routes.run(namespace))
         for number in range(inquiries.WORKERS):
             self._start(f"inquirer-{number}", self.inquirer.work())
         for number in range(WORKERS):
@@ -259,7 +263,6 @@ async def run(settings: Settings, environment: Mapping[str, str]) -> None:
                 metrics=metrics,
                 namespaces=settings.namespaces,
                 on_list=operator.sweep.request,
-                gateways=operator.gateways,
                 started=operator.take_signals,
                 stop=operator.finished,
             )

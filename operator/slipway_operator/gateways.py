@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 from slipway_operator import clock
@@ -31,28 +31,30 @@ class GatewayApi:
     def __init__(self, api: KubeApi) -> None:
         self._api = api
         self._known: dict[Key, tuple[float, GatewayRecord | None]] = {}
-        self.served = False
-        self.watch: Callable[[bool], Awaitable[None]] | None = None
-        """Begins to watch HTTPRoutes, or ends it."""
+        self.there = asyncio.Event()
+        """Set while the API server knows HTTPRoutes."""
+
+    @property
+    def served(self) -> bool:
+        return self.there.is_set()
 
     async def look(self) -> bool:
         """Ask the API server. Returns whether its answer is another than before."""
-        before, self.served = self.served, await self._api.served(HTTP_ROUTE)
-        return self.served != before
+        before, served = self.served, await self._api.served(HTTP_ROUTE)
+        (self.there.set if served else self.there.clear)()
+        return served != before
 
     async def run(self, changed: Callable[[], None]) -> None:
         """`changed` is called after the API came or went."""
         while True:
             await asyncio.sleep(DISCOVERY_SECONDS)
             try:
-                changed = await self.look()
+                another = await self.look()
             except ApiError as error:
                 _log.debug("the API server did not say whether it has the Gateway API: %s", error)
                 continue
-            if changed:
+            if another:
                 _log.info("the Gateway API is %s", "there now" if self.served else "gone")
-                if self.watch is not None:
-                    await self.watch(self.served)
                 changed()
 
     async def sight(self, model: ModelRecord) -> GatewaySight:

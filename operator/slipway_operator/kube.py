@@ -11,12 +11,13 @@ import json
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client.rest import RESTResponse
 
 from slipway_operator.errors import (
     ApiError,
@@ -64,6 +65,12 @@ class KubeApi(Protocol):
         self, resource: Resource, namespace: str | None, selector: str = ""
     ) -> AsyncIterator[tuple[list[Body], int]]:
         """Pages of one consistent list, each with the list's resource version."""
+        ...
+
+    def watch(
+        self, resource: Resource, namespace: str | None, selector: str, version: str, seconds: int
+    ) -> AsyncIterator[Body]:
+        """What has changed since `version`, with bookmarks, until the server ends it after so many seconds."""
         ...
 
     async def apply(self, ref: ChildRef, manifest: Body, uid: str | None) -> Body:
@@ -128,6 +135,33 @@ class AioKubeApi:
             if not metadata.get("continue"):
                 return
             query["continue"] = metadata["continue"]
+
+    async def watch(
+        self, resource: Resource, namespace: str | None, selector: str, version: str, seconds: int
+    ) -> AsyncIterator[Body]:
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "labelSelector": selector,
+            "resourceVersion": version,
+            "timeoutSeconds": str(seconds),
+        }
+        # Were the server never to end it, the silence would.
+        timeout = aiohttp.ClientTimeout(total=seconds + REQUEST_SECONDS, connect=CONNECT_SECONDS)
+        rest = b""
+        try:
+            response = await self._call("GET", resource.path(namespace), query, None, _JSON, timeout)
+            self._metrics.api_requests.labels("WATCH", resource.plural, str(response.status)).inc()
+            if response.status != 200:
+                raise _error(response.status, _parsed(await response.read()))  # type: ignore[no-untyped-call]
+            self._metrics.watch_opened.labels(resource.plural).set(time())
+            async with response.response:
+                async for chunk in response.response.content.iter_any():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in lines:
+                        yield json.loads(line)
+        except (TimeoutError, aiohttp.ClientError, OSError, ssl.SSLError, ValueError) as error:
+            raise TransientError(0, f"the watch broke off: {error or type(error).__name__}") from error
 
     async def apply(self, ref: ChildRef, manifest: Body, uid: str | None) -> Body:
         namespace = manifest["metadata"]["namespace"]
@@ -205,18 +239,29 @@ class AioKubeApi:
     async def _send(
         self, verb: str, path: str, query: Mapping[str, str], body: Body | None, content_type: str, seconds: float
     ) -> tuple[int, bytes]:
+        timeout = aiohttp.ClientTimeout(total=seconds, connect=CONNECT_SECONDS)
+        try:
+            response = await self._call(verb, path, query, body, content_type, timeout)
+            content: bytes = await response.read()  # type: ignore[no-untyped-call]
+            return response.status, content
+        except (TimeoutError, aiohttp.ClientError, OSError, ssl.SSLError) as error:
+            raise TransientError(0, f"the API server gave no answer: {error or type(error).__name__}") from error
+
+    async def _call(
+        self,
+        verb: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Body | None,
+        content_type: str,
+        limit: aiohttp.ClientTimeout,
+    ) -> RESTResponse:
         headers = {"Accept": _JSON, "Content-Type": content_type, "User-Agent": COMPONENT}
         await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, verb, body)
         url = f"{self._client.configuration.host}{path}"
         if query:
             url = f"{url}?{urlencode(query)}"
-        timeout = aiohttp.ClientTimeout(total=seconds, connect=CONNECT_SECONDS)
-        try:
-            response = await self._client.call_api(verb, url, headers, body, _request_timeout=timeout)
-            content: bytes = await response.read()  # type: ignore[no-untyped-call]
-            return response.status, content
-        except (TimeoutError, aiohttp.ClientError, OSError, ssl.SSLError) as error:
-            raise TransientError(0, f"the API server gave no answer: {error or type(error).__name__}") from error
+        return await self._client.call_api(verb, url, headers, body, _request_timeout=limit)
 
     def _seconds_for_a_write(self) -> float:
         seconds = self._fence()
