@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from slipway_operator.api.reasons import ConditionType, Reason
-from slipway_operator.diagnosis import Failure
+from slipway_operator.failures import Failure
 from slipway_operator.scaling import Scaling
 
 Status = Literal["True", "False", "Unknown"]

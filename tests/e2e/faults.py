@@ -64,7 +64,7 @@ def start_refusals(cluster: Cluster) -> str:
     base = f"http://{cluster.node_address}:{REFUSALS_PORT}"
     script = REPOSITORY / "tests" / "stack" / "refusals.py"
     if not _answers(base):
-        argv = [sys.executable, script, str(cluster.node_address), str(REFUSALS_PORT)]
+        argv: list[str | Path] = [sys.executable, script, str(cluster.node_address), str(REFUSALS_PORT)]
         cluster.run_on_node("refusals", argv)
         deadline = time.monotonic() + START_SECONDS
         while not _answers(base):

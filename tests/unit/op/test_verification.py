@@ -149,7 +149,7 @@ def test_a_failure_is_told_everywhere_and_in_one_event() -> None:
 
 
 def test_pods_that_are_not_told_their_revision_are_not_asked() -> None:
-    spec = {"runtime": {"env": [{"name": "SLIPWAY_REVISION", "value": "mine"}]}}
+    spec: dict[str, Any] = {"runtime": {"env": [{"name": "SLIPWAY_REVISION", "value": "mine"}]}}
     planned = look(children_of(**spec), Memory(UID, status={}), **spec)
     assert claims(planned)["Ready"] == ("True", "PredictionsAnswered")
     assert planned.inquiry is None
