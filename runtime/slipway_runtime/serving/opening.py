@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
@@ -95,6 +96,7 @@ def _convoy(
         metrics.dispatch_counts,
         telemetry,
         date_line,
+        asyncio.get_running_loop().call_soon,
     )
     return Convoy(guide, dispatcher)
 

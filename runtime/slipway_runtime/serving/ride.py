@@ -40,6 +40,8 @@ class Guide:
     telemetry: Telemetry
     date_line: Callable[[], bytes]
     """The header line `Date`, as it is now."""
+    later: Callable[..., object]
+    """The loop's `call_soon`."""
     _date: bytes | None = None
     _form: bytes = b""
 
@@ -123,8 +125,8 @@ class Ride:
             total.append(whole)
             timing = (size, name, decoded, waited * 1e3, computed, whole * 1e3, rows, body)
             caller.answer(form % timing, size)
-        guide.counts.answer_all(len(bodies), self.rows, sum(queued), compute_seconds)
-        self._tell(batch, sizes, queued, total, ids, compute_seconds, clock() - computed_at)
+        # The transports send at the end of this turn, so what can wait is not done before that.
+        guide.later(self._tell, batch, sizes, queued, total, ids, compute_seconds, clock() - computed_at)
         return True
 
     def _bodies(self, texts: Sequence[Sequence[bytes]]) -> list[bytes]:
@@ -154,6 +156,7 @@ class Ride:
         encode_seconds: float,
     ) -> None:
         guide, passengers, decode_seconds = self._guide, self._passengers, self._decode_seconds
+        guide.counts.answer_all(len(sizes), self.rows, sum(queued), compute_seconds)
 
         def record(position: int) -> RequestRecord:
             record = guide.record_of(passengers[position], ids[position].decode())
