@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import json
+import os
 import random
 import signal
 import sys
@@ -51,11 +52,13 @@ def main(plan_path: Path, report_path: Path) -> None:
         )
         for index, (route, tally) in enumerate(zip(routes, tallies, strict=True))
     ]
-    begun = time.monotonic()
+    begun, parent = time.monotonic(), os.getppid()
     for thread in threads:
         thread.start()
     while not stopping.wait(PROGRESS_SECONDS):
         write(report_path, tallies, begun, done=False)
+        if os.getppid() != parent:
+            stopping.set()  # whoever would read the report was killed
     for thread in threads:
         thread.join()
     write(report_path, tallies, begun, done=True)
