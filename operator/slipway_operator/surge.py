@@ -43,11 +43,14 @@ def surge(
     if rollout.strategy != "Auto" or gpu is None or gpu.count == 0 or live is None:
         return Surge()
     resource = gpu.resource_name
-    present = [pod for pod in pods if not pod.deleting and pod.phase in ("Pending", "Running")]
+    present = [pod for pod in pods if pod.phase in ("Pending", "Running")]
     older = [pod for pod in present if pod.template_hash != template_hash and pod.node]
-    if not older:
+    if older and _annotation(live):
+        # One that is leaving holds its GPU until it is gone.
+        return Surge(lacking=resource)
+    if all(pod.deleting for pod in older):
         return Surge()
-    if _annotation(live) or _quota_exceeded(live, resource):
+    if _quota_exceeded(live, resource):
         return Surge(lacking=resource)
     waiting = [
         pod.unscheduled_since

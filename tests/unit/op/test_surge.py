@@ -77,6 +77,8 @@ def test_it_goes_on_until_the_last_old_pod_is_gone_and_then_surges_again() -> No
     starting = pod(ready(), template=deployed_template(children))
     midway = plan_of(model(**GPU), children, [old_pod(), starting])
     assert deployment(midway) is None
+    leaving = plan_of(model(**GPU), children, [old_pod(deleting=True), starting])
+    assert deployment(leaving) is None, "it holds its GPU until it is gone"
     done = deployment(plan_of(model(**GPU), children, [starting]))
     assert done is not None
     assert done["spec"]["strategy"] == SURGE
