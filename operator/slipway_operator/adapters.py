@@ -188,7 +188,12 @@ def _register_models(registry: kopf.OperatorRegistry, cache: Cache, queue: WorkQ
         if event["type"] == "DELETED":
             cache.remove_model(record.key, record.uid, record.resource_version)
             queue.forget(record.key)
-        elif cache.put_model(record):
+            return
+        known = cache.models.get(record.key)
+        if cache.put_model(record):
+            if known is not None and known.generation != record.generation:
+                # A new spec is a new question: it is not answered for earlier failures.
+                queue.succeeded(record.key)
             queue.add(record.key)
 
 

@@ -227,23 +227,23 @@ class AioKubeApi:
         started = perf_counter()
         code = 0
         try:
-            code, content = await self._send(verb, path, query or {}, body, content_type, seconds)
+            code, content, later = await self._send(verb, path, query or {}, body, content_type, seconds)
         finally:
             self._metrics.api_requests.labels(verb, resource.plural, str(code)).inc()
             self._metrics.api_seconds.labels(verb, resource.plural).observe(perf_counter() - started)
         answer = _parsed(content)
         if 200 <= code < 300:
             return answer
-        raise _error(code, answer)
+        raise _error(code, answer, later)
 
     async def _send(
         self, verb: str, path: str, query: Mapping[str, str], body: Body | None, content_type: str, seconds: float
-    ) -> tuple[int, bytes]:
+    ) -> tuple[int, bytes, str]:
         timeout = aiohttp.ClientTimeout(total=seconds, connect=CONNECT_SECONDS)
         try:
             response = await self._call(verb, path, query, body, content_type, timeout)
             content: bytes = await response.read()  # type: ignore[no-untyped-call]
-            return response.status, content
+            return response.status, content, response.headers.get("Retry-After") or ""
         except (TimeoutError, aiohttp.ClientError, OSError, ssl.SSLError) as error:
             raise TransientError(0, f"the API server gave no answer: {error or type(error).__name__}") from error
 
@@ -300,7 +300,8 @@ def _parsed(content: bytes) -> Body:
     return found if isinstance(found, dict) else {"message": content[:200].decode(errors="replace")}
 
 
-def _error(code: int, answer: Body) -> ApiError:
+def _error(code: int, answer: Body, later: str = "") -> ApiError:
+    """`later`: the header by which an overloaded server says when to come again, with no object to say it in."""
     message = str(answer.get("message") or answer.get("reason") or f"status {code}")
     if code == 404:
         return NotFoundError(code, message)
@@ -311,5 +312,5 @@ def _error(code: int, answer: Body) -> ApiError:
         return TransientError(code, message)
     if code in (400, 403, 405, 413, 415, 422):
         return RefusedError(code, message)
-    retry_after = (answer.get("details") or {}).get("retryAfterSeconds")
+    retry_after = (answer.get("details") or {}).get("retryAfterSeconds") or (later if later.isdecimal() else None)
     return TransientError(code, message, float(retry_after) if retry_after else None)

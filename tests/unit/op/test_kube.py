@@ -99,6 +99,31 @@ def test_the_server_says_how_long_to_wait() -> None:
     against(lambda request, body: (429, {"message": "later", "details": {"retryAfterSeconds": 7}}), use, Metrics())
 
 
+def test_a_server_that_is_too_busy_for_an_object_says_it_in_a_header() -> None:
+    """So does API Priority and Fairness, in plain text."""
+
+    async def handle(request: web.Request) -> web.Response:
+        return web.Response(status=429, headers={"Retry-After": "3"}, text="Too many requests, please try again later.")
+
+    async def scenario() -> None:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", handle)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        api = AioKubeApi(Configuration(host=f"http://{host}:{port}"), TokenBucket(1000), Metrics(), lambda: 10.0)
+        try:
+            with pytest.raises(TransientError, match="Too many requests") as caught:
+                await api.get(SERVICE, "vision", "digits")
+            assert caught.value.retry_after_seconds == 3
+        finally:
+            await api.close()
+            await runner.cleanup()
+
+    asyncio.run(scenario())
+
+
 def test_a_known_object_is_changed_by_uid_and_a_new_one_takes_nothing_by_force() -> None:
     seen: list[tuple[str | None, str, str]] = []
 
