@@ -68,6 +68,7 @@ def _start(cluster: Cluster) -> None:
         "--kubelet-preferred-address-types=InternalIP",
         "--kubelet-use-node-status-port",
         f"--metric-resolution={RESOLUTION_SECONDS}s",
+        f"--kubelet-request-timeout={RESOLUTION_SECONDS // 2}s",  # must be less
     ]
     cluster.run_on_node(NAME, argv)
     registration = _registration(cluster.node_address, authority.path.read_bytes())
