@@ -136,7 +136,7 @@ def test_the_queued_work_of_a_client_that_left_is_forgotten(demanding: RuntimeSe
     assert metric(demanding, "requests_total", code="499", reason="client_closed") >= 1
 
 
-@pytest.mark.feature("retry-after", "bounded-queue")
+@pytest.mark.feature("retry-after", "bounded-queue", "load-shedding")
 def test_what_exceeds_the_queue_is_refused_with_the_time_to_come_back(tmp_path: Path) -> None:
     archive = make.save_demanding(tmp_path / "demanding.pt")
     server = start(tmp_path, archive, batching={**STATIC, "maxQueueLength": 1}, requestTimeoutSeconds=20)
@@ -176,7 +176,7 @@ def test_a_batch_without_rows_is_answered_without_rows(automatic: RuntimeServer)
     assert answer.json()["outputs"][0]["shape"] == [0, 2]
 
 
-@pytest.mark.feature("latency-target", "batch-histograms")
+@pytest.mark.feature("latency-target", "batch-histograms", "batching-from-target", "sla-any-model")
 def test_the_target_and_what_is_planned_for_it_are_in_the_metrics(automatic: RuntimeServer) -> None:
     ask(automatic, [[4, 9]])
     assert metric(automatic, "sla_target_seconds", objective="p99") == 2.0

@@ -111,6 +111,7 @@ def test_learns_the_outputs_when_the_archive_names_only_inputs(load: Load) -> No
     np.testing.assert_array_equal(model.predict({"x": ONES})["output__0"], [[6.5, 21.5, 38.0]] * 2)
 
 
+@pytest.mark.feature("warm-up")
 def test_takes_the_signature_from_warm_up_samples_when_the_archive_has_none(load: Load) -> None:
     model, signature = load(make.Linear(), None, [{**ROWS, "shape": [1, 4]}], [{**ROWS, "shape": [3, 4]}])
     assert signature.inputs == (spec("x", Datatype.FP32, -1, 4),)

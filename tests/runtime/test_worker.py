@@ -33,6 +33,7 @@ def scores(rows: int, value: float) -> list[list[float]]:
     return [[6 * value + 0.5, 22 * value - 0.5, 38 * value]] * rows
 
 
+@pytest.mark.feature("warm-up")
 def test_the_start_tells_what_was_loaded_and_measured(linear_workers: Workers) -> None:
     model = linear_workers.model
     assert (model.format, model.device) == (Format.TORCH_SCRIPT, "cpu")
@@ -45,6 +46,7 @@ def test_the_start_tells_what_was_loaded_and_measured(linear_workers: Workers) -
     assert linear_workers.engine.slots == linear_workers.engine.available == 2
 
 
+@pytest.mark.feature("one-copy")
 def test_rows_are_written_where_the_worker_reads_them(linear_workers: Workers) -> None:
     engine = linear_workers.engine
     for rows in (1, 7, 1000):

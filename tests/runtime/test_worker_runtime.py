@@ -129,6 +129,17 @@ def test_a_killed_worker_costs_no_answer_while_another_is_there(slow: RuntimeSer
     assert httpx.get(f"{slow.admin_uri}/livez", timeout=5).status_code == 200
 
 
+@pytest.mark.feature("liveness-apart")
+def test_each_probe_is_answered_while_the_model_computes(slow: RuntimeServer) -> None:
+    with ThreadPoolExecutor() as pool:
+        long: Future[httpx.Response] = pool.submit(predict, slow, SECONDS_LONG)
+        busy_worker(slow)
+        answers = [httpx.get(f"{slow.admin_uri}/{probe}", timeout=5) for probe in ("livez", "readyz", "startupz")]
+        assert not long.done()
+        assert [answer.status_code for answer in answers] == [200, 200, 200]
+        assert long.result().status_code == 200
+
+
 def test_a_request_that_no_worker_survives_is_refused_and_the_rest_goes_on(slow: RuntimeServer) -> None:
     restarts = metric(slow, "slipway_runtime_worker_restarts_total")
     with ThreadPoolExecutor() as pool:
@@ -180,7 +191,7 @@ def test_an_artifact_that_no_worker_can_load_ends_the_runtime_with_its_reason(
     assert server.wait() == 1
     message = server.termination_message()
     assert message is not None
-    assert message.stage is Stage.LOAD
+    assert message.stage == Stage.LOAD
     assert message.reason in (FailureReason.UNSUPPORTED_FORMAT, FailureReason.MODEL_LOAD_FAILED)
     assert "Traceback" not in message.message
 

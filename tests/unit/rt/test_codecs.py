@@ -129,6 +129,7 @@ class TestV2:
         refused(lambda: codec.decode(headers, head + b"\xff\0\0\0a\0\0\0\0" + raw[9:]), 400, "size_mismatch")
         refused(lambda: codec.decode(headers, head + b"\x02\0\0\0a\0\0\0\0" + raw[9:]), 400, "size_mismatch")
 
+    @pytest.mark.feature("one-copy")
     def test_binary_tensors_are_views_each_time(self) -> None:
         codec = V2Codec("m", ONE)
         head = json.dumps(
