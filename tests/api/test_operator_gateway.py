@@ -11,6 +11,7 @@ import pytest
 from tests.cluster.lifecycle import Cluster
 from tests.fixtures.gateway import (
     ACCEPTED,
+    API_VERSION,
     CONTROLLER_ADDRESS,
     GatewayCrds,
     absent_at_first,
@@ -160,7 +161,7 @@ def test_a_route_that_is_not_ours_is_left_alone(
     models: Models, objects: Objects, gateway_api: GatewayCrds, operator: OperatorProcess
 ) -> None:
     metadata = {"name": "digits", "namespace": objects.namespace}
-    theirs = objects.create({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": metadata})
+    theirs = objects.create({"apiVersion": API_VERSION, "kind": "HTTPRoute", "metadata": metadata, "spec": {}})
     models.create(exposure=ROUTED)
     status = models.wait_condition("Accepted", "False", "NameConflict")
     assert "HTTPRoute digits" in condition(status, "Accepted")["message"]

@@ -6,7 +6,16 @@ from typing import Any, Final
 
 from tests.cluster.published_crds import PublishedCrds
 
-KINDS: Final = ("gatewayclasses", "gateways", "httproutes", "grpcroutes", "referencegrants", "backendtlspolicies")
+KINDS: Final = (
+    "backendtlspolicies",
+    "gatewayclasses",
+    "gateways",
+    "grpcroutes",
+    "httproutes",
+    "listenersets",
+    "referencegrants",
+    "tlsroutes",
+)
 """Those that a controller of HTTPRoutes watches."""
 
 _CRDS: Final = PublishedCrds(
