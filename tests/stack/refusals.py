@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
 SIZE_BYTES: Final = 64 * 1024**2
-STALLED_AT_BYTES: Final = 1_000_000
+STALLED_AT_BYTES: Final = 3 * 256 * 1024
 STALL_SECONDS: Final = 60
 SLOW_SECONDS: Final = 60
 _PIECES: Final = 120
