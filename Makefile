@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 export SLIPWAY_CACHE ?= $(HOME)/.cache/slipway
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test unit soak bench check format generate verify build lock clean
+.PHONY: help install demo test unit soak bench scale chaos check format generate verify build lock clean
 
 help: ## Show what each verb does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ soak: install ## Ten minutes of mixed load while workers die and clients misbeha
 
 bench: install ## Measure the runtime beside other servers and write docs/benchmarks.md (about 20 minutes; ARGS="--help")
 	@$(PYTHON) -m benchmarks run $(ARGS)
+
+scale: install ## Measure the operator with 2,000 models on a real API server, hold it to its budgets, write docs/scale.md (about 10 minutes; ARGS="--help")
+	@$(PYTHON) -m tests.scale $(ARGS)
+
+chaos: install ## 200 seeds of disorder on a real API server, each judged when the dust has settled (about 10 minutes; ARGS="--seed 7")
+	@$(PYTHON) -m tests.chaos $(ARGS)
 
 check: install verify ## Lint, types, import contracts, generated files, chart
 	@.venv/bin/ruff check .

@@ -1,0 +1,184 @@
+"""Whether a namespace is what it has to be once the dust has settled.
+
+The operator's own `plan`, asked about a fresh listing and with no memory, must find nothing to do; and the API server,
+asked by dry run to apply every child anew, must find nothing to change.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from slipway_operator.cache import Memory
+from slipway_operator.names import COMPONENT, MODEL_LABEL
+from slipway_operator.plan import Observed, Policy, plan, rendered
+from slipway_operator.records import ChildRecord, child_record, model_record, pod_record
+from slipway_operator.resources import CHILDREN, DEPLOYMENT, MODEL, POD, ChildRef
+from tests.chaos.acts import Book, Place, owned_by, revision
+from tests.chaos.schedule import STEADY
+from tests.fixtures.apiserver import ApiServer, ApiServerError
+from tests.fixtures.objects import Manifest
+
+_UNSTABLE: Final = ("managedFields", "resourceVersion", "generation", "creationTimestamp")
+_SHOWN_CONDITIONS: Final = ("Accepted", "Progressing", "Paused")
+
+
+@dataclass(frozen=True)
+class Sight:
+    """All that one namespace holds, from one moment."""
+
+    models: list[Manifest]
+    children: list[Manifest]
+    """Every object of a child's kind, whoever it belongs to."""
+    pods: list[Manifest]
+
+
+async def look(api: ApiServer, namespace: str) -> Sight:
+    children = []
+    for resource in CHILDREN:
+        try:
+            listed = await api.list(resource, namespace)
+        except ApiServerError as error:
+            if error.status != 404:
+                raise
+            continue  # a kind whose CRD is not installed here
+        children += [{"kind": resource.kind, "apiVersion": resource.api_version} | item for item in listed]
+    pods = [{"kind": POD.kind} | item for item in await api.list(POD, namespace)]
+    return Sight(await api.list(MODEL, namespace), children, pods)
+
+
+def unsettled(sight: Sight, policy: Policy, now: datetime) -> list[str]:
+    """What the operator would still do or say. Empty once the dust has settled."""
+    found: list[str] = []
+    present = {model["metadata"]["uid"] for model in sight.models}
+    for item in sight.children:
+        owner = _owner_uid(item)
+        if owner is not None and owner not in present:
+            found.append(f"{place(item)} outlives its owner")
+    for model in sight.models:
+        found += [f"{model['metadata']['name']}: {text}" for text in _unsettled(model, sight, policy, now)]
+    return found
+
+
+def _unsettled(model: Manifest, sight: Sight, policy: Policy, now: datetime) -> list[str]:
+    record = model_record(model)
+    if record.deleting:
+        return ["is still being deleted"]
+    observed = observe(model, sight, now)
+    wanted = plan(observed, policy)
+    found = [f"{item.ref} would be applied" for item in wanted.applies]
+    found += [f"{item.ref} would be deleted" for item in wanted.deletes]
+    told = record.status
+    if told.get("observedGeneration") != record.generation:
+        found.append(f"the status is about generation {told.get('observedGeneration')} of {record.generation}")
+    for name in ("replicas", "readyReplicas", "replicaSummary"):
+        if told.get(name) != wanted.status.get(name):
+            found.append(f"status.{name} is {told.get(name)!r}, not {wanted.status.get(name)!r}")
+    said, true = _said(told), _said(wanted.status)
+    found += [f"{kind} says {said.get(kind)}, not {true.get(kind)}" for kind in true if said.get(kind) != true[kind]]
+    return found
+
+
+def observe(model: Manifest, sight: Sight, now: datetime) -> Observed:
+    record = model_record(model)
+    pods = [pod for item in sight.pods if (pod := pod_record(item)) is not None and pod.key == record.key]
+    return Observed(
+        model=record,
+        children=_children(sight, model),
+        pods=sorted(pods, key=lambda pod: pod.name),
+        memory=Memory(record.uid, generation=record.generation, status=record.status),
+        now=now,
+        monotonic=0.0,
+    )
+
+
+def _children(sight: Sight, model: Manifest) -> Mapping[ChildRef, ChildRecord]:
+    """Those that belong to the model, and whatever has a name that it may need."""
+    records = [(child_record(item["kind"], item), _owner_uid(item)) for item in sight.children]
+    name, uid = model["metadata"]["name"], model["metadata"]["uid"]
+    return {
+        record.ref: record
+        for record, owner in records
+        if owner == uid or record.ref.name == name or record.ref.name.startswith(f"{name}-")
+    }
+
+
+def _said(status: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    return {
+        item["type"]: (item["status"], item["reason"])
+        for item in status.get("conditions") or []
+        if item["type"] in _SHOWN_CONDITIONS
+    }
+
+
+def harmed(sight: Sight, book: Book) -> list[str]:
+    """What was done that must never be done."""
+    places = {place(item): item for item in sight.children + sight.pods}
+    found = [_changed(where, before, places.get(where)) for where, before in book.strangers.items()]
+    for where, before in book.steady.items():
+        after = places.get(where)
+        if after is None or after["metadata"]["uid"] != before["metadata"]["uid"]:
+            found.append(f"{' '.join(where)} of the untouched model was made anew")
+        elif before["kind"] not in (DEPLOYMENT.kind, POD.kind):
+            found.append(_changed(where, before, after))
+        elif after["metadata"].get("generation") != before["metadata"].get("generation"):
+            found.append(f"{' '.join(where)} of the untouched model was changed")
+    for item in sight.children:
+        owner = owned_by(item)
+        allowed = book.templates[owner.name] + 1 if owner is not None else 0
+        if item["kind"] == DEPLOYMENT.kind and owner is not None and revision(item) > allowed:
+            found.append(
+                f"{owner.name} has had {revision(item)} pod templates, and at most {allowed} were brought about"
+            )
+    expected = {STEADY} | {model["metadata"]["name"] for model in sight.models}
+    for pod in sight.pods:
+        name = pod["metadata"].get("labels", {}).get(MODEL_LABEL)
+        if name not in expected and not pod["metadata"].get("deletionTimestamp"):
+            found.append(f"Pod {pod['metadata']['name']} belongs to no model that there is")
+    return [text for text in found if text]
+
+
+def _changed(where: Place, before: Manifest, after: Manifest | None) -> str:
+    if after is None:
+        return f"{' '.join(where)} is gone, which is not the operator's"
+    old, new = before["metadata"]["resourceVersion"], after["metadata"]["resourceVersion"]
+    return "" if old == new else f"{' '.join(where)} was written for no reason: version {old}, now {new}"
+
+
+async def differing(api: ApiServer, sight: Sight, policy: Policy, now: datetime) -> list[str]:
+    """Children that the API server would change if they were applied as they are rendered from the spec alone."""
+    found = []
+    live = {(item["kind"], item["metadata"]["name"]): item for item in sight.children}
+    for model in sight.models:
+        if model["spec"].get("paused"):
+            continue
+        for ref, manifest in rendered(observe(model, sight, now), policy).items():
+            there = live.get((ref.kind, ref.name))
+            if there is None:
+                found.append(f"{ref} is missing")
+                continue
+            would = await api.dry_run_apply(ref.resource, manifest, COMPONENT)
+            if _comparable(would) != _comparable(there):
+                found.append(f"{ref} differs from what the API server makes of its manifest")
+    return found
+
+
+def _comparable(item: Manifest) -> str:
+    metadata = {name: value for name, value in item["metadata"].items() if name not in _UNSTABLE}
+    kept = {name: value for name, value in item.items() if name not in ("metadata", "status", "apiVersion", "kind")}
+    return json.dumps(kept | {"metadata": metadata}, sort_keys=True)
+
+
+def place(item: Manifest) -> Place:
+    return (item["kind"], item["metadata"]["name"])
+
+
+def _owner_uid(item: Manifest) -> str | None:
+    for owner in item["metadata"].get("ownerReferences") or []:
+        if owner.get("controller") and owner["kind"] == MODEL.kind:
+            uid: str = owner["uid"]
+            return uid
+    return None

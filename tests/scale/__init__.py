@@ -1,0 +1,1 @@
+"""What the operator costs at thousands of ModelDeployments, measured against its budgets on a real API server."""
