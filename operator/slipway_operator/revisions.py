@@ -65,7 +65,7 @@ def _history(owner: Owner, children: Mapping[ChildRef, ChildRecord]) -> list[Rev
         if ref.kind == CONTROLLER_REVISION.kind
         and record.owner_uid == owner.uid
         and not record.deleting
-        and (revision := read_revision(record)) is not None
+        and (revision := read_revision(ref.name, record.body)) is not None
     ]
     return sorted(found, key=lambda item: (item.number, item.name))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from slipway_operator.records import ChildRecord
 from slipway_operator.render.manifest import Manifest, Owner, metadata, stable_hash
 from slipway_operator.render.pods import Pods
 from slipway_operator.resources import CONTROLLER_REVISION
@@ -45,13 +44,12 @@ def render_revision(owner: Owner, revision: Revision) -> Manifest:
     }
 
 
-def read_revision(record: ChildRecord) -> Revision | None:
+def read_revision(name: str, body: dict[str, Any]) -> Revision | None:
     """None when it holds no revision of ours."""
-    body = record.body
     try:
         data = body["data"]
         found = Revision(
-            name=record.ref.name,
+            name=name,
             number=int(body["revision"]),
             spec=dict(data["spec"]),
             pods=Pods(template=dict(data["pods"]["template"]), config=str(data["pods"]["config"])),
