@@ -182,6 +182,7 @@ def start_controller_manager(state: ClusterState) -> None:
         "--use-service-account-credentials",
         f"--service-account-private-key-file={directory / 'service-account.key'}",
         f"--root-ca-file={directory / 'ca.crt'}",
+        f"--horizontal-pod-autoscaler-sync-period={HPA_SYNC_PERIOD}",
         f"--cluster-signing-cert-file={directory / 'ca.crt'}",
         f"--cluster-signing-key-file={directory / 'ca.key'}",
         "--profiling=false",
@@ -191,7 +192,6 @@ def start_controller_manager(state: ClusterState) -> None:
     ]
     if state.mode is Mode.NODE:
         argv += ["--allocate-node-cidrs", f"--cluster-cidr={state.pod_range}"]
-        argv.append(f"--horizontal-pod-autoscaler-sync-period={HPA_SYNC_PERIOD}")
     process.start(state, "kube-controller-manager", argv, netns=state.netns)
 
 
