@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from pathlib import Path
 from typing import Any, Final
 
 from tests.cluster import components, control_plane, pki
@@ -55,7 +56,7 @@ def _start(cluster: Cluster) -> None:
     server = authority.issue_server(f"{NAME}-server", NAME, [host, cluster.node_address])
     kubeconfig = control_plane.issue_kubeconfig(state, NAME, NAME)
     cluster.kubectl("apply", "--server-side", "-f", str(MANIFESTS / "metrics-server.yaml"))
-    argv = [
+    argv: list[str | Path] = [
         components.ensure(NAME),
         f"--kubeconfig={kubeconfig}",
         f"--authentication-kubeconfig={kubeconfig}",
