@@ -38,6 +38,11 @@ def test_namespaces_are_a_list_without_repetition() -> None:
         ("SLIPWAY_HTTP_PORT", "eighty", "from 1 to 65535"),
         ("SLIPWAY_WRITES_PER_SECOND", "nan", "from 1 to 10000"),
         ("SLIPWAY_SWEEP_SECONDS", "0", "from 1 to 86400"),
+        ("SLIPWAY_LEASE_NAMESPACE", "Slipway", "lower-case letters"),
+        ("SLIPWAY_LEASE_NAME", "a/b", "lower-case letters"),
+        ("SLIPWAY_LEASE_DURATION_SECONDS", "2", "from 3 to 600"),
+        ("SLIPWAY_LEASE_RENEW_DEADLINE_SECONDS", "13", "four fifths of SLIPWAY_LEASE_DURATION_SECONDS"),
+        ("SLIPWAY_LEASE_RETRY_SECONDS", "4", "a third of SLIPWAY_LEASE_RENEW_DEADLINE_SECONDS"),
         ("SLIPWAY_VERIFY_PREDICTIONS", "yes", "'true'"),
         ("SLIPWAY_OPERATOR_NAMESPACE", "A_B", "the namespace that the operator runs in"),
     ],
@@ -48,3 +53,10 @@ def test_an_error_names_the_variable_and_what_is_expected(name: str, value: str,
     message = str(caught.value)
     assert message.startswith(f"{name}: ")
     assert expected in message
+
+
+def test_each_process_is_another_holder_unless_it_is_told_its_name() -> None:
+    given = [from_environment(REQUIRED).lease for _ in range(2)]
+    assert given[0].identity != given[1].identity
+    assert given[0].key == given[1].key == ("default", "slipway-operator")
+    assert from_environment(REQUIRED | {"SLIPWAY_LEASE_IDENTITY": "pod-a_1"}).lease.identity == "pod-a_1"
