@@ -11,7 +11,9 @@ import pytest
 import yaml
 
 from slipway_operator import settings
-from slipway_operator.names import ADMIN_PORT_NAME, MODEL_LABEL, child_labels
+from slipway_operator.api.v1alpha1 import ModelDeploymentSpec
+from slipway_operator.names import ADMIN_PORT_NAME, INFERENCE_PORT_NAME, MODEL_LABEL, child_labels
+from slipway_operator.render.custom import scrape_annotations
 from tests.fixtures.helm import Document, Helm, environment, of_kind, rendered
 
 pytestmark = pytest.mark.unit
@@ -73,9 +75,26 @@ def test_the_monitors_select_the_operators_service_and_the_models_pods(helm: Hel
     (pods,) = of_kind(documents, "PodMonitor")
     assert pods["spec"]["selector"]["matchLabels"].items() <= child_labels("digits").items()
     assert pods["spec"]["namespaceSelector"] == {"any": True}
-    (endpoint,) = pods["spec"]["podMetricsEndpoints"]
-    assert endpoint["port"] == ADMIN_PORT_NAME
-    assert {"sourceLabels": [POD_LABEL], "targetLabel": "modeldeployment"} in endpoint["relabelings"]
+    own, custom = pods["spec"]["podMetricsEndpoints"]
+    assert (own["port"], custom["port"]) == (ADMIN_PORT_NAME, INFERENCE_PORT_NAME)
+    for endpoint in (own, custom):
+        assert {"sourceLabels": [POD_LABEL], "targetLabel": "modeldeployment"} in endpoint["relabelings"]
+    # Of the runtime's own pods the inference port tells nothing: only who says so is asked there.
+    scrape = custom["relabelings"][0]
+    assert (scrape["sourceLabels"], scrape["regex"], scrape["action"]) == ([_annotation("scrape")], "true", "keep")
+    assert {"sourceLabels": [_annotation("path")], "targetLabel": "__metrics_path__"} in custom["relabelings"]
+
+
+def _annotation(word: str) -> str:
+    """As Prometheus' discovery names an annotation that the operator puts on pods of engine Custom."""
+    spec = ModelDeploymentSpec.model_validate(
+        {
+            "artifact": {"uri": "s3://models/a.bin"},
+            "runtime": {"engine": "Custom", "image": "r.example.com/a:1", "container": {"metricsPath": "/stats"}},
+        }
+    )
+    (name,) = (name for name in scrape_annotations(spec) if name.endswith(f"/{word}"))
+    return "__meta_kubernetes_pod_annotation_" + re.sub(r"\W", "_", name)
 
 
 POD_LABEL: Final = "__meta_kubernetes_pod_label_" + re.sub(r"\W", "_", MODEL_LABEL)
