@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 from slipway_operator.api.v1alpha1 import KIND
@@ -41,6 +42,8 @@ class Memory:
     status_version: int = 0
     """The object's resource version after that write."""
     refusals: dict[ChildRef, Refusal] = field(default_factory=dict)
+    started_seen: dict[str, datetime] = field(default_factory=dict)
+    """When pods that are not ready were first seen to have started, by uid."""
     verdict: Verdict | None = None
     """What came of the last question that was put to the Service."""
     progress: RuntimeStatus | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -38,20 +38,23 @@ def diagnose(
     *,
     template_hash: str | None,
     short_of_pods: bool,
+    started_seen: Mapping[str, datetime],
     now: datetime,
 ) -> Diagnosis:
-    """`short_of_pods`: fewer are ready than were asked for. A pod that has ended for good matters only then."""
+    """`short_of_pods`: fewer are ready than were asked for. A pod that has ended for good matters only then.
+    `started_seen`: when pods that are not ready were first seen to have started, by uid."""
     found: list[Failure] = []
     look_again: list[datetime] = []
     for pod in pods:
         if pod.ready:
             continue
         current = template_hash is not None and pod.template_hash == template_hash
-        failure = cause_of(pod, current=current, short_of_pods=short_of_pods, now=now)
+        started = started_seen.get(pod.uid)
+        failure = cause_of(pod, current=current, short_of_pods=short_of_pods, started_seen=started, now=now)
         if failure is not None:
             found.append(failure)
         ended = pod.phase == "Failed" or pod.deleting
-        due = look_again_at(pod, now) if (failure is None) != ended else None
+        due = look_again_at(pod, started, now) if (failure is None) != ended else None
         if due is not None:
             look_again.append(due)
     if deployment is not None:

@@ -64,8 +64,11 @@ class _Cause:
     exit_code: int | None = None
 
 
-def cause_of(pod: PodRecord, *, current: bool, short_of_pods: bool, now: datetime) -> Failure | None:
-    """The first that holds, in the order in which a pod comes to life."""
+def cause_of(
+    pod: PodRecord, *, current: bool, short_of_pods: bool, started_seen: datetime | None, now: datetime
+) -> Failure | None:
+    """The first that holds, in the order in which a pod comes to life. `started_seen`: when the pod was first seen to
+    have started, which its status does not tell."""
     if pod.phase == "Failed" or pod.deleting:
         cause = _ended_for_good(pod, now) if short_of_pods else None
     else:
@@ -75,7 +78,7 @@ def cause_of(pod: PodRecord, *, current: bool, short_of_pods: bool, now: datetim
             or _unmounted(pod, now)
             or _waiting(pod)
             or _terminated(pod)
-            or _probe_failing(pod, now)
+            or _probe_failing(pod, started_seen, now)
         )
     if cause is None:
         return None
@@ -92,13 +95,13 @@ def cause_of(pod: PodRecord, *, current: bool, short_of_pods: bool, now: datetim
     )
 
 
-def look_again_at(pod: PodRecord, now: datetime) -> datetime | None:
+def look_again_at(pod: PodRecord, started_seen: datetime | None, now: datetime) -> datetime | None:
     """When time alone could show that something is wrong with a pod that has no cause now, or right again."""
     if pod.phase == "Failed" or pod.deleting:
         return (
             pod.ready_changed + ENDED_MEMORY if pod.ready_changed and now < pod.ready_changed + ENDED_MEMORY else None
         )
-    if (since := _unready_since(pod)) is not None:
+    if (since := _unready_since(pod, started_seen)) is not None:
         return since + PROBE_GRACE
     if (since := _unmounted_since(pod)) is not None:
         return since + MOUNT_GRACE
@@ -201,19 +204,24 @@ def _told(message: TerminationMessage) -> str:
     return f"{message.message} Received {message.fetched_bytes} bytes of {whole}."
 
 
-def _probe_failing(pod: PodRecord, now: datetime) -> _Cause | None:
-    since = _unready_since(pod)
+def _probe_failing(pod: PodRecord, started_seen: datetime | None, now: datetime) -> _Cause | None:
+    since = _unready_since(pod, started_seen)
     if since is None or now < since + PROBE_GRACE:
         return None
     what = "The container" if pod.container == RUNTIME_CONTAINER else f"The container {pod.container}"
     return _Cause("Serve", Reason.PROBE_FAILING, f"{what} runs and its readiness probe fails.")
 
 
-def _unready_since(pod: PodRecord) -> datetime | None:
-    """Since when a container that has started is not ready; None when it has not started."""
-    if pod.running_since is None or not pod.started or pod.ready:
+def is_started_and_unready(pod: PodRecord) -> bool:
+    return pod.running_since is not None and pod.started and not pod.ready
+
+
+def _unready_since(pod: PodRecord, started_seen: datetime | None) -> datetime | None:
+    """Since when a container that has started is not ready; None when it has not started. A long start is no part of
+    it, and the readiness probe first runs after it."""
+    if pod.running_since is None or not is_started_and_unready(pod):
         return None
-    return max(pod.running_since, pod.ready_changed or pod.running_since)
+    return max(pod.running_since, pod.ready_changed or pod.running_since, started_seen or pod.running_since)
 
 
 def _last_line(text: str) -> str:

@@ -22,6 +22,7 @@ from slipway_operator.logs import about
 from slipway_operator.names import COMPONENT, MANIFEST_HASH_ANNOTATION
 from slipway_operator.object_metrics import seconds_to_ready
 from slipway_operator.plan import Apply, Observed, Plan, Policy, plan, wanted_children
+from slipway_operator.pod_causes import is_started_and_unready
 from slipway_operator.records import ChildRecord, ModelRecord, child_record
 from slipway_operator.resources import HTTP_ROUTE, ChildRef, Key
 from slipway_operator.verification import Inquiry, Question
@@ -69,12 +70,16 @@ class Reconciler:
     def _observed(
         self, model: ModelRecord, memory: Memory, strangers: dict[ChildRef, ChildRecord], sight: GatewaySight
     ) -> Observed:
+        now, pods = clock.utc_now(), self.cache.pods(model.key)
+        memory.started_seen = {
+            pod.uid: memory.started_seen.get(pod.uid, now) for pod in pods if is_started_and_unready(pod)
+        }
         return Observed(
             model=model,
             children=strangers | self.cache.children(model.key),
-            pods=self.cache.pods(model.key),
+            pods=pods,
             memory=memory,
-            now=clock.utc_now(),
+            now=now,
             monotonic=clock.monotonic(),
             gateway_api=sight,
         )

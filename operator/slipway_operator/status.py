@@ -103,6 +103,8 @@ class Situation:
     gateway_api: GatewaySight = field(default_factory=GatewaySight)
     asks: bool = False
     """The installation lets Services and pods be asked, and these pods answer."""
+    started_seen: Mapping[str, datetime] = field(default_factory=dict)
+    """When pods that are not ready were first seen to have started, by uid."""
     verdict: Verdict | None = None
     told: RuntimeStatus | None = None
     """What a pod told of itself last."""
@@ -194,7 +196,7 @@ def _proof(situation: Situation, view: View) -> Proof:
 def _inquiry(situation: Situation, proof: Proof, artifact: Status) -> Inquiry | None:
     if not situation.asks or proof.question is not None:
         return proof.question
-    return pod_to_look_at(situation.pods, situation.template_hash, known="digest" in artifact)
+    return pod_to_look_at(situation.pods, situation.template_hash, known="format" in artifact)
 
 
 def _diagnosis(situation: Situation) -> Diagnosis:
@@ -203,6 +205,7 @@ def _diagnosis(situation: Situation) -> Diagnosis:
         situation.deployment,
         template_hash=situation.template_hash,
         short_of_pods=situation.ready_current < situation.replicas,
+        started_seen=situation.started_seen,
         now=situation.now,
     )
     return replace(found, worst=_steadied(found.worst, situation)) if found.worst else found

@@ -135,7 +135,7 @@ def artifact_status(told: RuntimeStatus | None, revision: str | None, previous: 
     known: dict[str, Any] = previous.get("artifact") or {}
     if known.get("revision") != revision:
         known = {}
-    if told is None or told.revision != revision or known.get("digest"):
+    if told is None or told.revision != revision or "format" in known or (told.digest is None and "digest" in known):
         return known
     found = {
         "revision": revision,

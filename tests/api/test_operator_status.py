@@ -75,7 +75,8 @@ def test_each_cause_is_named_in_the_conditions_and_as_the_last_failure(
         models.create(name)
         models.play(models.wait_pods(1, name)[0], played)
     for name, (_, reason, progressing, words) in CAUSES.items():
-        status = models.wait_condition("Ready", "False", reason, name)
+        # A probe that fails is given time first.
+        status = models.wait_condition("Ready", "False", reason, name, timeout_seconds=40)
         assert words in condition(status, "Ready")["message"], name
         assert condition(status, "Progressing")["status"] == progressing, name
         assert status["lastFailure"]["reason"] == reason, name

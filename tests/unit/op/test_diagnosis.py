@@ -18,7 +18,7 @@ pytestmark = pytest.mark.unit
 
 
 def diagnosed(*pods: PodRecord, deployment: DeploymentState | None = None, **given: Any) -> Diagnosis:
-    defaults: dict[str, Any] = {"template_hash": "this", "short_of_pods": True, "now": NOW}
+    defaults: dict[str, Any] = {"template_hash": "this", "short_of_pods": True, "started_seen": {}, "now": NOW}
     return diagnose(pods, deployment, **(defaults | given))
 
 
@@ -149,6 +149,14 @@ def test_a_probe_fails_only_after_its_grace() -> None:
     late = diagnosed(pod(fresh), now=started + PROBE_GRACE + timedelta(seconds=1))
     assert late.worst is not None
     assert late.worst.reason == "ProbeFailing"
+
+
+def test_a_long_start_is_no_part_of_the_grace() -> None:
+    """The status tells when the container began to run, long before its startup probe succeeded."""
+    status = started_but_unready()
+    seen = NOW - PROBE_GRACE / 2
+    found = diagnosed(pod(status), started_seen={pod(status).uid: seen})
+    assert found == Diagnosis(None, look_again=seen + PROBE_GRACE)
 
 
 def test_an_evicted_pod_matters_only_while_pods_are_short() -> None:

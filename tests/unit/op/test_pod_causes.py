@@ -20,7 +20,7 @@ pytestmark = pytest.mark.unit
 
 
 def diagnosed(*pods: PodRecord, deployment: DeploymentState | None = None, short_of_pods: bool = True) -> Diagnosis:
-    return diagnose(pods, deployment, template_hash="this", short_of_pods=short_of_pods, now=NOW)
+    return diagnose(pods, deployment, template_hash="this", short_of_pods=short_of_pods, started_seen={}, now=NOW)
 
 
 def told(*pods: PodRecord, deployment: DeploymentState | None = None) -> Failure:

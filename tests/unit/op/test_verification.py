@@ -217,6 +217,17 @@ def test_what_an_older_revision_told_is_forgotten() -> None:
     assert artifact_status(facts("new"), "new", known)["digest"] == DIGEST
 
 
+def test_what_a_pod_tells_later_is_added_and_nothing_is_taken_back() -> None:
+    early = RuntimeStatus(revision="rev", stage=Stage.LOAD, fetched_bytes=1234, artifact_bytes=1234, digest=DIGEST)
+    known = artifact_status(early, "rev", {})
+    assert "format" not in known
+    whole = artifact_status(facts("rev"), "rev", {"artifact": known})
+    assert whole["format"] == "TorchScript"
+    again = RuntimeStatus(revision="rev", stage=Stage.FETCH, fetched_bytes=10, artifact_bytes=1234)
+    assert artifact_status(again, "rev", {"artifact": known}) == known
+    assert artifact_status(again, "rev", {"artifact": whole}) == whole
+
+
 @given(st.integers(1, 2**45), st.data())
 def test_a_download_of_any_size_and_pace_is_written_at_most_twenty_times(size: int, data: st.DataObject) -> None:
     received = sorted(data.draw(st.lists(st.integers(0, size), max_size=200)))
