@@ -43,7 +43,8 @@ def differences(desired: dict[str, Any], live: dict[str, Any]) -> frozenset[tupl
 
 
 def _compare(path: str, field: str, desired: Any, live: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(desired, dict) and not desired and live is _ABSENT:
+    if desired == live or (isinstance(desired, dict) and not desired and live is _ABSENT):
+        # Most of a live object is as it should be, and comparing it as a whole is quick.
         return
     if isinstance(desired, dict) and isinstance(live, dict):
         for name, value in desired.items():

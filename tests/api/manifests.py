@@ -472,7 +472,7 @@ REFUSED: Final = (
         "a digest of a file in a custom image",
         manifest(_custom(), artifact={"uri": "file:///digits.pt", "digest": DIGEST}),
         "spec.artifact.digest",
-        ("file of the image", "Pin the image"),
+        ("file of the image", "pin the image"),
     ),
     Refused(
         "a port for root",
@@ -1046,7 +1046,7 @@ REFUSED: Final = (
         "an Ingress whose controller is kept out",
         manifest(_ingress(host="digits.example.com") | {"networkPolicy": {}}),
         "spec.networkPolicy.clients",
-        ("got none", "the pods of the Ingress controller", "Set the namespace"),
+        ("got none", "the pods of the Ingress or Gateway controller", "Set the namespace"),
     ),
     # podTemplate
     Refused(

@@ -118,7 +118,7 @@ class Runtime(ApiModel):
             ),
             Rule(
                 f"self.engine == 'Custom' || !has(self.args) || !self.args.exists(arg, {_OWN_FLAG})",
-                f"lists '{{self.args.filter(arg, {_OWN_FLAG})[0]}}', which the operator sets. Remove it.",
+                f"lists '{{self.args.filter(arg, {_OWN_FLAG})[0]}}', expected none that the operator sets. Remove it.",
                 field_path=".args",
             ),
         )

@@ -199,8 +199,8 @@ class ModelDeploymentSpec(ApiModel):
             *(_not_with_custom(path) for path in _SLIPWAY_ONLY),
             Rule(
                 f"!({_CUSTOM}) || !has(self.artifact.digest) || !self.artifact.uri.startsWith('file://')",
-                "is set, expected none for a file of the image of engine Custom, which nobody could check. Pin the"
-                " image by its digest.",
+                "is set, expected none for a file of the image of engine Custom, which nobody could check. Remove"
+                " it, and pin the image by its digest.",
                 field_path=".artifact.digest",
             ),
             *(_within_timeout(target) for target in TARGETS),

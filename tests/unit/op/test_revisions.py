@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -151,8 +152,9 @@ def test_the_status_lists_the_kept_revisions_and_tells_stable_from_candidate() -
 
 
 def _created(record: ChildRecord) -> ChildRecord:
-    packed = record.packed_body.replace(b'"metadata":{', b'"metadata":{"creationTimestamp":"2026-01-01T00:00:00Z",')
-    return replace(record, packed_body=packed)
+    body = record.body
+    body["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    return replace(record, packed_body=json.dumps(body).encode())
 
 
 def test_another_default_image_restarts_no_pod() -> None:
