@@ -56,7 +56,6 @@ class GatewayExposure(ApiModel):
                 " && (!has(one.sectionName) || !has(other.sectionName) || one.sectionName == other.sectionName)))",
                 "names the same listener twice, expected each once. Remove one, or give each a sectionName of its own.",
                 field_path=".parentRefs",
-                reason="FieldValueDuplicate",
             )
         )
     )

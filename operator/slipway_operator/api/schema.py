@@ -38,9 +38,8 @@ class Rule:
 
     rule: str
     message: str
-    reason: Literal["FieldValueInvalid", "FieldValueRequired", "FieldValueForbidden", "FieldValueDuplicate"] = (
-        "FieldValueInvalid"
-    )
+    reason: Literal["FieldValueInvalid", "FieldValueRequired", "FieldValueForbidden"] = "FieldValueInvalid"
+    """Not FieldValueDuplicate: of that the API server prints the value in place of the message."""
     field_path: str | None = None
     """For a rule of an object: the field to blame, such as `.host`. The API server then prints no value of its own."""
 
