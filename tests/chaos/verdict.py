@@ -6,8 +6,7 @@ asked by dry run to apply every child anew, must find nothing to change.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -122,10 +121,8 @@ def harmed(sight: Sight, book: Book) -> list[str]:
         after = places.get(where)
         if after is None or after["metadata"]["uid"] != before["metadata"]["uid"]:
             found.append(f"{' '.join(where)} of the untouched model was made anew")
-        elif before["kind"] not in (DEPLOYMENT.kind, POD.kind):
-            found.append(_changed(where, before, after))
-        elif after["metadata"].get("generation") != before["metadata"].get("generation"):
-            found.append(f"{' '.join(where)} of the untouched model was changed")
+        elif _own_writes(after) != _own_writes(before):
+            found.append(f"{' '.join(where)} of the untouched model was written")
     for item in sight.children:
         owner = owned_by(item)
         allowed = book.templates[owner.name] + 1 if owner is not None else 0
@@ -139,6 +136,11 @@ def harmed(sight: Sight, book: Book) -> list[str]:
         if name not in expected and not pod["metadata"].get("deletionTimestamp"):
             found.append(f"Pod {pod['metadata']['name']} belongs to no model that there is")
     return [text for text in found if text]
+
+
+def _own_writes(item: Manifest) -> list[Manifest]:
+    """What the operator has written and when; its status, which controllers write, is another entry."""
+    return [entry for entry in item["metadata"].get("managedFields") or [] if entry["manager"] == COMPONENT]
 
 
 def _changed(where: Place, before: Manifest, after: Manifest | None) -> str:
@@ -161,15 +163,23 @@ async def differing(api: ApiServer, sight: Sight, policy: Policy, now: datetime)
                 found.append(f"{ref} is missing")
                 continue
             would = await api.dry_run_apply(ref.resource, manifest, COMPONENT)
-            if _comparable(would) != _comparable(there):
-                found.append(f"{ref} differs from what the API server makes of its manifest")
+            paths = _differences("", _comparable(there), _comparable(would))
+            found += [f"{ref} differs from what the API server makes of its manifest: {path}" for path in paths]
     return found
 
 
-def _comparable(item: Manifest) -> str:
+def _comparable(item: Manifest) -> Manifest:
     metadata = {name: value for name, value in item["metadata"].items() if name not in _UNSTABLE}
     kept = {name: value for name, value in item.items() if name not in ("metadata", "status", "apiVersion", "kind")}
-    return json.dumps(kept | {"metadata": metadata}, sort_keys=True)
+    return kept | {"metadata": metadata}
+
+
+def _differences(path: str, there: Any, would: Any) -> Iterator[str]:
+    if isinstance(there, dict) and isinstance(would, dict):
+        for name in sorted(there.keys() | would.keys()):
+            yield from _differences(f"{path}.{name}", there.get(name), would.get(name))
+    elif there != would:
+        yield f"{path} is {there!r}, would be {would!r}"
 
 
 def place(item: Manifest) -> Place:
