@@ -47,13 +47,16 @@ HANDLERS: Final = {
             return {"y": batch["x"].sum(axis=1)}
         """,
     "fills-its-disk": """
+        import time
+
         def setup(ctx):
             with open("/tmp/heap", "wb") as file:
                 for _ in range(64):
                     file.write(bytes(2**20))
+            time.sleep(600)
 
         def predict(batch):
-            return {"y": batch["x"].sum(axis=1)}
+            return batch
         """,
 }
 """What each handler does, by its name."""
