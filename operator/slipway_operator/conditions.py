@@ -193,6 +193,8 @@ def _degraded(view: View) -> Claim:
         return Claim("True", view.cause.reason, view.cause.message)
     if view.settled and view.deadline_exceeded and short:
         return Claim("True", Reason.PROGRESS_DEADLINE_EXCEEDED, _stuck().message)
+    if view.settled and view.rolled_out and short and view.ready_current == 0:
+        return Claim("True", Reason.NO_PODS_READY, "No pod is ready.")
     if view.unproven is not None and view.unproven.reason != Reason.VERIFYING:
         return Claim("True", view.unproven.reason, view.unproven.message)
     return Claim("False", Reason.AS_EXPECTED, "Nothing is known to keep pods of this generation from serving.")
