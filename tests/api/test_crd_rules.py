@@ -13,7 +13,9 @@ import pytest
 
 from slipway_operator.api.v1alpha1 import GROUP, PLURAL, VERSION
 from slipway_operator.tools.crdgen import openapi_schema
-from tests.api.manifests import ACCEPTED, REFUSED, TYPOS, Accepted, Manifest, Refused
+from tests.api.accepted import ACCEPTED
+from tests.api.manifests import Accepted, Manifest, Refused
+from tests.api.refused import REFUSED, TYPOS
 from tests.cluster.errors import ClusterError
 from tests.cluster.lifecycle import Cluster
 

@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from slipway.validation import Report, find_problems, validate_files
-from tests.api.manifests import ACCEPTED, EVERY_FIELD, REFUSED, TYPOS, Accepted, Refused
+from tests.api.accepted import ACCEPTED
+from tests.api.manifests import EVERY_FIELD, Accepted, Refused
+from tests.api.refused import REFUSED, TYPOS
 
 pytestmark = pytest.mark.unit
 
