@@ -101,6 +101,7 @@ def test_no_role_holds_a_wildcard_or_secrets(helm: Helm) -> None:
             "allowedSchemes": ["file", "s3"],
             "operator": {"logLevel": "DEBUG", "logFormat": "text", "writesPerSecond": 1000, "sweepSeconds": 86400},
             "runtime": {"image": {"repository": "r.example.com/rt", "tag": "7", "pullPolicy": "Never"}},
+            "ingress": {"defaultClass": "inner", "classes": {"inner": "nginx", "edge.example.com": "none"}},
         },
         {"operator": {"writesPerSecond": 1, "sweepSeconds": 10}},
     ],
@@ -114,6 +115,9 @@ def test_the_operator_understands_its_environment(helm: Helm, values: Document) 
     assert found.writes_per_second == operator.get("writesPerSecond", 50)
     assert found.sweep_seconds == operator.get("sweepSeconds", 300)
     assert found.log_format == operator.get("logFormat", "json")
+    ingress = values.get("ingress", {})
+    assert dict(found.render.ingress_classes) == ingress.get("classes", {})
+    assert found.render.default_ingress_class == ingress.get("defaultClass", "")
 
 
 @pytest.mark.parametrize(
@@ -172,6 +176,7 @@ def test_labels_of_the_selector_win_over_labels_of_the_user(helm: Helm) -> None:
         ({"operator": {"replica": 2}}, ["/operator", "replica", "not allowed"]),
         ({"watchNamespaces": "default"}, ["/watchNamespaces", "got string, want array"]),
         ({"allowedSchemes": ["ftp"]}, ["/allowedSchemes/0", "'s3'"]),
+        ({"ingress": {"classes": {"inner": "apache"}}}, ["/ingress/classes/inner", "'nginx'"]),
         ({"crds": {"keep": "no"}}, ["/crds/keep", "got string, want boolean"]),
         ({"metrics": {"service": {"port": 0}}}, ["/metrics/service/port", "minimum"]),
         ({"serviceAccount": {"create": False}}, ["serviceAccount.name", "Set it"]),
