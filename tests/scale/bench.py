@@ -69,6 +69,7 @@ class Bench:
                     f" {limit:.0f} s. The operator's log: {self.operator.log}"
                 )
         await creation
+        self.found.converged_writes = await self._writes()
         self.found.converged_seconds = self.tracker.last_change - began
         await self.quiet()
         self.found.writes = dict(samples.writes_by_resource(await self._metrics()))

@@ -24,7 +24,9 @@ class Figures:
     converged_seconds: float = 0.0
     creation_seconds: float = 0.0
     writes: dict[str, int] = field(default_factory=dict)
-    """By resource, until all had converged."""
+    """By resource, until none were sent any more."""
+    converged_writes: int = 0
+    """Of these, what had been sent when all served: the last events come after that."""
     server_applies: int = 0
     """The API server's own count of server-side applies in that time."""
     operator_applies: int = 0
@@ -60,7 +62,7 @@ class Figures:
     @property
     def ideal_seconds(self) -> float:
         """The bucket starts full, with two seconds' worth."""
-        return max(self.total_writes / self.writes_per_second - 2, 1.0)
+        return max((self.converged_writes or self.total_writes) / self.writes_per_second - 2, 1.0)
 
     @property
     def ratio(self) -> float:
