@@ -135,7 +135,7 @@ def test_what_changes_in_the_cluster_is_in_the_next_scrape(
 
 
 def _wait(prometheus: Prometheus, expr: str, value: float) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 30
     while True:
         found = [float(sample["value"][1]) for sample in prometheus.samples(expr)]
         if found == [value]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from tests.monitoring import programs
 from tests.monitoring.queries import RULES
 
-_START_SECONDS: Final = 30.0
+_START_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ class Prometheus:
     def _all_up(self) -> bool:
         try:
             targets = self.get("targets")["activeTargets"]
-        except OSError:
+        except (OSError, ValueError):
+            # It listens before it is ready, and answers 503 meanwhile.
             return False
         for target in targets:
             assert target["health"] != "down", target["lastError"]
