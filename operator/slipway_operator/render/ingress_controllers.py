@@ -10,11 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from slipway_operator.api.v1alpha1 import IngressExposure, ModelDeploymentSpec, Traffic
+from slipway_operator.api.v1alpha1 import CustomContainer, IngressExposure, ModelDeploymentSpec, Runtime, Traffic
 from slipway_operator.render.manifest import RenderSettings
 
 PROXY_MARGIN_SECONDS: Final = 5
 """A proxy waits this much longer than the runtime, so that clients get the runtime's own 504 and its words."""
+
+READINESS_PATH: Final = "/v2/health/ready"
+"""Of the runtime, at its inference port; it needs no key."""
 
 _ALB_IDLE_SECONDS: Final = 60
 """An ALB's own idle timeout."""
@@ -32,6 +35,7 @@ class Needs:
     """The pods speak HTTPS."""
     cluster_ip: bool
     """The Service has no port on the nodes."""
+    readiness_path: str
     given: Mapping[str, str]
     """The user's own annotations of the Ingress."""
 
@@ -69,8 +73,15 @@ def _needs(service: str, spec: ModelDeploymentSpec, ingress: IngressExposure) ->
         timeout_seconds=traffic.request_timeout_seconds + PROXY_MARGIN_SECONDS,
         encrypted=traffic.tls is not None,
         cluster_ip=exposed is None or exposed.type == "ClusterIP",
+        readiness_path=_readiness_path(spec.runtime or Runtime()),
         given=ingress.annotations,
     )
+
+
+def _readiness_path(runtime: Runtime) -> str:
+    if runtime.engine == "Custom":
+        return (runtime.container or CustomContainer()).readiness_path
+    return READINESS_PATH
 
 
 def _nginx(needs: Needs) -> ProxyAnnotations:
@@ -131,7 +142,7 @@ def _kong(needs: Needs) -> ProxyAnnotations:
 def _alb(needs: Needs) -> ProxyAnnotations:
     """Load balancer attributes of a group must agree, so a group's are left to whoever made it."""
     prefix = "alb.ingress.kubernetes.io"
-    found = {f"{prefix}/healthcheck-path": "/v2/health/ready"}
+    found = {f"{prefix}/healthcheck-path": needs.readiness_path}
     if needs.cluster_ip:
         found[f"{prefix}/target-type"] = "ip"
     if needs.encrypted:

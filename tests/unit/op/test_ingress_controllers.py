@@ -80,6 +80,10 @@ def test_an_alb_reaches_pods_without_node_ports_and_asks_whether_they_are_ready(
         f"{prefix}/load-balancer-attributes": "idle_timeout.timeout_seconds=95",
     }
     assert f"{prefix}/target-type" not in annotations("alb", service="NodePort").ingress
+    served = {"engine": "Custom", "image": "own:1", "container": {"readinessPath": "/ping"}}
+    given = {"artifact": {"uri": "s3://m/d.pt"}, "runtime": served, "exposure": {"ingress": {"className": "alb"}}}
+    found = proxy_annotations("digits", ModelDeploymentSpec.model_validate(given), PLAIN)
+    assert found.ingress[f"{prefix}/healthcheck-path"] == "/ping"
     grouped = annotations("alb", annotations={f"{prefix}/group.name": "shared"}).ingress
     assert f"{prefix}/load-balancer-attributes" not in grouped
 
