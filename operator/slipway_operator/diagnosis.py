@@ -10,7 +10,7 @@ from typing import Final
 
 from slipway_operator.api.reasons import Reason
 from slipway_operator.failures import HEALING, Failure, worst
-from slipway_operator.pod_causes import cause_of, look_again_at, tidy
+from slipway_operator.pod_causes import cause_of, has_ended, look_again_at, tidy
 from slipway_operator.records import DeploymentState, PodRecord
 
 _FORBIDDEN_POD: Final = re.compile(r'^pods "[^"]*" is forbidden: ')
@@ -53,8 +53,7 @@ def diagnose(
         failure = cause_of(pod, current=current, short_of_pods=short_of_pods, started_seen=started, now=now)
         if failure is not None:
             found.append(failure)
-        ended = pod.phase == "Failed" or pod.deleting
-        due = look_again_at(pod, started, now) if (failure is None) != ended else None
+        due = look_again_at(pod, started, now) if (failure is None) != has_ended(pod) else None
         if due is not None:
             look_again.append(due)
     if deployment is not None:

@@ -50,6 +50,8 @@ _BACK_OFF: Final = re.compile(r'^Back-off pulling image "[^"]*"(: [A-Za-z]+: )?'
 _PREEMPTION: Final = re.compile(r",? *(no new claims to deallocate|preemption: ).*$", re.DOTALL)
 """What the scheduler says after the causes: that sending other pods away would not help either."""
 _TIMESTAMP: Final = re.compile(r"\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]?[:\s]*")
+_NODES_DOING: Final = "The node ended the pod. The pod's events say why: kubectl describe pods"
+"""The kubelet's reason does not outlive a container that ends well when it is told to."""
 _SENT_AWAY: Final = frozenset({"Evicted", "Preempting", "Preempted", "NodeShutdown", "Shutdown", "Terminated"})
 """Reasons of a pod that the kubelet ended after it had taken it."""
 
@@ -69,7 +71,7 @@ def cause_of(
 ) -> Failure | None:
     """The first that holds, in the order in which a pod comes to life. `started_seen`: when the pod was first seen to
     have started, which its status does not tell."""
-    if pod.phase == "Failed" or pod.deleting:
+    if has_ended(pod):
         cause = _ended_for_good(pod, now) if short_of_pods else None
     else:
         cause = (
@@ -95,9 +97,14 @@ def cause_of(
     )
 
 
+def has_ended(pod: PodRecord) -> bool:
+    """For good. Pods of a Deployment are restarted for ever: one that has ended, even well, was ended by its node."""
+    return pod.phase in ("Failed", "Succeeded") or pod.deleting
+
+
 def look_again_at(pod: PodRecord, started_seen: datetime | None, now: datetime) -> datetime | None:
     """When time alone could show that something is wrong with a pod that has no cause now, or right again."""
-    if pod.phase == "Failed" or pod.deleting:
+    if has_ended(pod):
         return (
             pod.ready_changed + ENDED_MEMORY if pod.ready_changed and now < pod.ready_changed + ENDED_MEMORY else None
         )
@@ -119,8 +126,8 @@ def _ended_for_good(pod: PodRecord, now: datetime) -> _Cause | None:
         return _Cause("Serve", Reason.NODE_LOST, pod.message or "The pod's node does not answer.")
     if pod.deleting or (pod.ready_changed is not None and now >= pod.ready_changed + ENDED_MEMORY):
         return None
-    said = f"{pod.reason}: {pod.message}" if pod.reason else pod.message or "The pod has failed."
-    if pod.reason in _SENT_AWAY:
+    said = f"{pod.reason}: {pod.message}" if pod.reason else pod.message or _NODES_DOING
+    if pod.reason in _SENT_AWAY or not pod.reason:
         return _Cause("Serve", Reason.EVICTED, said)
     # The kubelet's own admission; the next pod may go to another node.
     return _Cause("Schedule", Reason.POD_REFUSED, said, heals=True)

@@ -131,7 +131,7 @@ CAUSES: Final[dict[str, Callable[[World], Cause]]] = {
         {"artifact": GOOD, "resources": {"limits": {"memory": "1Gi"}}}, LIMITS_NAMESPACE,
     ),
     "eviction": lambda world: Cause(
-        "Evicted", ("ephemeral",), "Serve",
+        "Evicted", (), "Serve",
         world.handler("fills-its-disk", resources={"limits": {"ephemeral-storage": "20Mi"}}), heals=True, seconds=150,
     ),
 }  # fmt: skip

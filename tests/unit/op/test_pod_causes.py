@@ -42,6 +42,15 @@ def test_an_evicted_pod_is_told_as_that_and_not_as_a_crash() -> None:
     assert "low on resource: ephemeral-storage" in found.message
 
 
+def test_an_evicted_pod_whose_container_ended_well_is_told_as_the_nodes_doing() -> None:
+    """As the kubelet leaves it: its own reason is gone."""
+    ended = {"terminated": {"exitCode": 0, "reason": "Completed"}}
+    status = {"phase": "Succeeded", "containerStatuses": [container("runtime", ended)]}
+    found = told(pod(status))
+    assert (found.reason, found.stage) == ("Evicted", "Serve")
+    assert "The node ended the pod" in found.message
+
+
 def test_an_evicted_pod_that_lies_about_explains_nothing_after_a_while() -> None:
     status = evicted("The node was low on resource: memory.")
     since = NOW - ENDED_MEMORY / 2
