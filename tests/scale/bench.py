@@ -201,7 +201,8 @@ class Bench:
         return samples.writes_by_resource(await self._metrics(operator)).total()
 
     async def _writes_to_others(self, operator: OperatorProcess) -> int:
-        """Children written since its start, beside those of the one edit: configuration, Deployment and revision."""
+        """Children written since its start, beside those of the one edit: Deployment, revision, the configuration
+        before and, without the older one, after the rollout."""
         written = samples.writes_by_resource(await self._metrics(operator))
         edited = Counter(dict.fromkeys(("configmaps", "deployments", "controllerrevisions"), 1))
         return (Counter({name: count for name, count in written.items() if name not in _TOLD}) - edited).total()
