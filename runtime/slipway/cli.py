@@ -153,6 +153,11 @@ def run(
     from slipway_runtime.redact import redact_uri
 
     model = _choose(_accepted(_read([files]), "run"), only)
+    if model.spec.runtime is not None and model.spec.runtime.engine == "Custom":
+        raise click.ClickException(
+            f"spec.runtime.engine of {model.name}: got 'Custom', expected Slipway, the runtime beside this command. Run"
+            f" {model.spec.runtime.image} itself, with the variables that docs/containers.md lists."
+        )
     if missing := missing_packages():
         raise click.ClickException(
             f"slipway run needs the runtime; not installed here: {', '.join(missing)}."

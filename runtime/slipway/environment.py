@@ -68,6 +68,7 @@ def describe_differences(spec: ModelDeploymentSpec, uri: str, user: Mapping[str,
             kind = "Secret" if source.secret_key_ref else "ConfigMap"
             where = f"the {kind} {reference.name}, key {reference.key}" if reference else "elsewhere"
         yield f"{variable.name} comes from {where} in a cluster. Set it in your environment if the model needs it."
+    yield from _unknown_here(spec)
     if runtime is not None and runtime.image is not None:
         yield f"the image {runtime.image} is not used; the runtime installed beside this command serves."
     if spec.traffic is not None and spec.traffic.auth is not None:
@@ -78,3 +79,14 @@ def describe_differences(spec: ModelDeploymentSpec, uri: str, user: Mapping[str,
     if spec.resources is not None and spec.resources.gpu is not None and spec.resources.gpu.count > 0:
         count = spec.resources.gpu.count
         yield f"a pod gets {count} of {spec.resources.gpu.resource_name}; here the model gets what torch finds."
+
+
+def _unknown_here(spec: ModelDeploymentSpec) -> Iterator[str]:
+    for many in spec.runtime.env_from if spec.runtime else ():
+        kind, named = ("Secret", many.secret_ref) if many.secret_ref else ("ConfigMap", many.config_map_ref)
+        if named is not None:
+            yield f"the {kind} {named.name} is not read here; its variables come from your environment."
+    if spec.runtime is not None and spec.runtime.args:
+        yield f"the arguments {' '.join(spec.runtime.args)} are not passed on."
+    if spec.rollout is not None and spec.rollout.rollback_to is not None:
+        yield f"revision {spec.rollout.rollback_to} is known to the cluster only; this spec is served."

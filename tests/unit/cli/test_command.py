@@ -155,3 +155,11 @@ def test_help_needs_neither_torch_nor_the_clis_packages_when_asked(arguments: li
     result = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "slipway run -f" in result.stdout or "Options:" in result.stdout
+
+
+def test_a_server_of_another_kind_is_not_run_by_this_one() -> None:
+    custom = VALID.replace("NAME", "app").replace("spec: {", "spec: {runtime: {engine: Custom, image: team/app:1}, ")
+    result = slipway("run", "-f", "-", stdin=custom)
+    assert result.exit_code == 1
+    for words in ("spec.runtime.engine", "'Custom'", "team/app:1", "docs/containers.md"):
+        assert words in result.stderr

@@ -98,3 +98,14 @@ def test_nothing_is_named_when_a_local_file_and_the_users_environment_have_it_al
         resources={"gpu": {"count": 0}},
     )
     assert not list(describe_differences(spec, "file:///tmp/model.pt", {"A": "mine"}))
+
+
+def test_what_only_a_cluster_knows_is_named() -> None:
+    sources = [{"secretRef": {"name": "tokens"}}, {"configMapRef": {"name": "settings"}}]
+    spec = spec_of(runtime={"envFrom": sources, "args": ["--log-format", "json"]}, rollout={"rollbackTo": 3})
+    assert list(describe_differences(spec, "file:///tmp/model.pt", {})) == [
+        "the Secret tokens is not read here; its variables come from your environment.",
+        "the ConfigMap settings is not read here; its variables come from your environment.",
+        "the arguments --log-format json are not passed on.",
+        "revision 3 is known to the cluster only; this spec is served.",
+    ]
