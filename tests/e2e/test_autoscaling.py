@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 Deploy = Callable[..., Model]
 SCALE_SECONDS = 180
+CLIENTS = 3
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +63,17 @@ def load(model: Model) -> Iterator[list[int]]:
     body = {"inputs": [{"name": "image", "datatype": "FP32", "shape": [len(pixels), 1, 8, 8], "data": pixels}]}
     url = f"http://{model.service_address()}/v2/models/{model.name}/infer"
 
-    def ask() -> None:
-        while not stop.is_set():
-            # A new connection each time, so that new pods get their share.
-            response = httpx.post(url, json=body, timeout=30)
-            if response.status_code != 200:
-                failures.append(response.status_code)
+    # A new connection each time, so that new pods get their share.
+    connections = httpx.Limits(max_keepalive_connections=0)
 
-    clients = [threading.Thread(target=ask) for _ in range(2)]
+    def ask() -> None:
+        with httpx.Client(limits=connections, timeout=30) as client:
+            while not stop.is_set():
+                response = client.post(url, json=body)
+                if response.status_code != 200:
+                    failures.append(response.status_code)
+
+    clients = [threading.Thread(target=ask) for _ in range(CLIENTS)]
     for client in clients:
         client.start()
     try:
@@ -107,12 +111,11 @@ def test_an_autoscaler_adds_pods_under_load_within_the_bounds_and_takes_them_awa
     model.wait_ready()
     metered.kubectl("apply", "-f", "-", stdin=json.dumps(autoscaler(model, minReplicas=1, maxReplicas=3)))
     with load(model) as failures:
-        grown = wait(model, "three pods asked for", lambda found: found["spec"]["replicas"] == 3)
+        wait(model, "three pods asked for", lambda found: limited(found) == ("True", "TooManyReplicas"))
         grown = wait(model, "two pods serve", lambda found: found["status"]["replicaSummary"] == "2/2")
-        assert limited(grown) == ("True", "TooManyReplicas")
         assert grown["status"]["desiredReplicas"] == grown["status"]["replicas"] == 2
         model.apply()
-        assert model.get()["spec"]["replicas"] == 3, "a manifest without replicas takes nothing from the autoscaler"
+        assert model.get()["spec"]["replicas"] > 1, "a manifest without replicas takes nothing from the autoscaler"
         assert model.conditions()["Ready"]["status"] == "True"
     assert failures == []
     shrunk = wait(model, "one pod is left", lambda found: found["status"]["replicaSummary"] == "1/1")
