@@ -24,6 +24,10 @@ _LIST_KEYS: Final[dict[str, tuple[str, ...]]] = {
 """Lists whose items have an identity for server-side apply. All other lists are one value.
 Source: `x-kubernetes-list-map-keys` in Kubernetes' OpenAPI document."""
 
+_ATOMIC_MAPS: Final = frozenset({"selector", "matchLabels"})
+"""Maps that are one value: a key that somebody adds changes what ours select.
+Source: `x-kubernetes-map-type: atomic` in Kubernetes' OpenAPI document."""
+
 _QUANTITY: Final = re.compile(r"([0-9]*\.?[0-9]*)(?:([KMGTPE]i)|([numkMGTPE]?)|[eE]([+-]?[0-9]+))")
 _BINARY: Final[dict[str, int]] = {f"{letter}i": 2 ** (10 * power) for power, letter in enumerate("KMGTPE", start=1)}
 _DECIMAL: Final[dict[str, int]] = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
@@ -49,6 +53,9 @@ def _compare(path: str, field: str, desired: Any, live: Any) -> Iterator[tuple[s
     if isinstance(desired, dict) and isinstance(live, dict):
         for name, value in desired.items():
             yield from _compare(f"{path}.{name}", name, value, live.get(name, _ABSENT))
+        if field in _ATOMIC_MAPS:
+            for name in live.keys() - desired.keys():
+                yield f"{path}.{name}", repr(live[name])
     elif isinstance(desired, list) and isinstance(live, list):
         yield from _compare_lists(path, field, desired, live)
     elif desired != live and not (_is_quantity(path, field) and _same_quantity(desired, live)):

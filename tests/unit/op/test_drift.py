@@ -46,6 +46,18 @@ def live() -> dict[str, Any]:
     return found
 
 
+@pytest.mark.parametrize("path", [(), ("matchLabels",)])
+def test_key_that_is_added_to_a_selector_is_drift(path: tuple[str, ...]) -> None:
+    """It would select other pods, or none; a selector is one value to the API server too."""
+    selector: dict[str, Any] = {"app": "digits"}
+    added: dict[str, Any] = selector | {"team": "vision"}
+    for name in path:
+        selector, added = {name: selector}, {name: added}
+    desired = {"metadata": {}, "spec": {"selector": selector}}
+    (found,) = differences(desired, {"metadata": {}, "spec": {"selector": added}})
+    assert found == (".".join(("", "spec", "selector", *path, "team")), "'vision'")
+
+
 def test_what_others_added_and_how_the_server_writes_numbers_is_no_drift() -> None:
     assert differences(deployment(), live()) == frozenset()
 
