@@ -16,7 +16,7 @@ from pathlib import Path
 
 from slipway_operator.resources import Resource
 from tests.chaos.faults import Faults
-from tests.chaos.group import SECONDS, Outcome, groups, run_group
+from tests.chaos.group import GROUP, SECONDS, Outcome, groups, run_group
 from tests.cluster.errors import ClusterError
 from tests.cluster.lifecycle import Cluster
 from tests.fixtures.apiserver import NAMESPACE, ApiServer
@@ -26,7 +26,13 @@ from tests.fixtures.kubelet import Kubelet
 from tests.fixtures.objects import Objects
 from tests.fixtures.operator import OperatorProcess, operator_process
 from tests.fixtures.proxy import Proxy
+from tests.scale.machine import description
+from tests.scale.page import with_block
+from tests.scale.samples import percentile
 
+PUBLISHED_SEEDS = 200
+"""From so many on a run is worth the page."""
+PAGE = Path(__file__).parents[2] / "docs" / "chaos.md"
 _HOME = "slipway-system"
 _LEASE = {
     # Short, so that an operator that was killed is missed for seconds.
@@ -40,9 +46,9 @@ Tell = Callable[[str], None]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
-    given.seeds = given.seeds if given.seeds is not None else 200 if given.seed is None else 1
-    if given.seeds < 1 or (given.seed is not None and given.seed < 0):
-        print("--seeds: expected at least 1; --seed: expected no negative number.", file=sys.stderr)
+    given.seeds = given.seeds or (PUBLISHED_SEEDS if given.seed is None else 1)
+    if given.seeds < 0 or (given.seed is not None and given.seed < 0):
+        print("--seed and --seeds: expected no negative number.", file=sys.stderr)
         return 2
     if os.environ.get("KUBECONFIG"):
         print("KUBECONFIG is set: disorder needs a control plane of its own. Unset it.", file=sys.stderr)
@@ -61,6 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"the run was not brought to its end: {error}", file=sys.stderr)
         return 1
     print(summary(outcomes, time.monotonic() - began))
+    if given.write and len(outcomes) >= PUBLISHED_SEEDS and all(outcome.passed for outcome in outcomes):
+        PAGE.write_text(
+            with_block(PAGE.read_text(encoding="utf-8"), "figures", figures(outcomes, time.monotonic() - began)),
+            encoding="utf-8",
+        )
+        tell(f"written into {PAGE.relative_to(Path.cwd())}")
     return 0 if all(outcome.passed for outcome in outcomes) else 1
 
 
@@ -69,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=None, help="how many; 200, or the one that --seed names")
     parser.add_argument("--seed", type=int, default=None, help="the first one; a random one unless told")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of disorder for each, %(default)s unless told")
+    parser.add_argument(
+        "--no-write", dest="write", action="store_false", help="leave docs/chaos.md as it is after a good run"
+    )
     parser.add_argument("--keep-logs", type=Path, help="a folder for the operators' logs")
     return parser
 
@@ -150,6 +165,19 @@ def summary(outcomes: list[Outcome], seconds: float) -> str:
         f" {sum(len(outcome.book.told) for outcome in outcomes)} acts, {len(failed)} seeds failed"
     ]
     return "\n".join(lines + [f'replay: make chaos ARGS="--seed {seed}"' for seed in failed])
+
+
+def figures(outcomes: list[Outcome], seconds: float) -> str:
+    """What a good run is told by in docs/chaos.md."""
+    settled = sorted(outcome.settled_seconds for outcome in outcomes)
+    faults = sum(len(outcome.faults) for outcome in outcomes[::GROUP])
+    acts = sum(len(outcome.book.told) for outcome in outcomes)
+    return (
+        f"The last recorded run: {len(outcomes)} seeds from {outcomes[0].seed} on, all of them right again;"
+        f" {acts} acts and {faults} faults in {seconds / 60:.0f} minutes."
+        f" All was right {percentile(settled, 0.5):.0f} s after the last fault in the median and {settled[-1]:.0f} s"
+        f" at most.\n\nOn {description()}."
+    )
 
 
 if __name__ == "__main__":

@@ -16,14 +16,14 @@ HEADLINE_OBJECTS: Final = 2000
 def updated(page: str, found: Figures, machine: str) -> str:
     """The page with this run's figures; a row of the same number of objects is replaced."""
     if found.objects == HEADLINE_OBJECTS:
-        page = _with_block(page, "figures", f"{table(found)}\n\nMeasured on {machine}.")
+        page = with_block(page, "figures", f"{table(found)}\n\nMeasured on {machine}.")
     rows = {
         int(match[1]): line
         for line in _block(page, "growth").splitlines()
         if (match := re.match(r"\| (\d+) \|", line)) is not None
     }
     rows[found.objects] = growth_row(found)
-    return _with_block(page, "growth", "\n".join([GROWTH_HEAD, *(rows[count] for count in sorted(rows))]))
+    return with_block(page, "growth", "\n".join([GROWTH_HEAD, *(rows[count] for count in sorted(rows))]))
 
 
 def write(found: Figures, machine: str) -> None:
@@ -33,11 +33,12 @@ def write(found: Figures, machine: str) -> None:
 def _block(page: str, name: str) -> str:
     found = _pattern(name).search(page)
     if found is None:
-        raise ValueError(f"docs/scale.md lacks the markers <!-- {name}: begin --> and <!-- {name}: end -->.")
+        raise ValueError(f"the page lacks the markers <!-- {name}: begin --> and <!-- {name}: end -->.")
     return found[2]
 
 
-def _with_block(page: str, name: str, content: str) -> str:
+def with_block(page: str, name: str, content: str) -> str:
+    """The page with this between the markers of that name."""
     _block(page, name)
     return _pattern(name).sub(lambda match: f"{match[1]}\n{content}\n{match[3]}", page)
 
