@@ -21,7 +21,7 @@ from tests.fixtures.operator import RUNTIME_IMAGE
 
 GROUP: Final = 10
 """Seeds that share their faults; a seed is replayed with those beside it."""
-SECONDS: Final = 12.0
+SECONDS: Final = 10.0
 """Of disorder."""
 STEADY_SECONDS: Final = 90.0
 SETTLE_SECONDS: Final = 120.0
