@@ -30,6 +30,10 @@ def listed(count: int) -> Any:
     return lambda found: len(found.get("status", {}).get("revisions", [])) == count
 
 
+def newest_is(number: int) -> Any:
+    return lambda found: [item["number"] for item in found.get("status", {}).get("revisions", [])][:1] == [number]
+
+
 def template_of(objects: Objects) -> Manifest:
     deployment = objects.get("deployment", "digits")
     assert deployment is not None
@@ -137,14 +141,7 @@ def test_history_is_bounded_and_put_back(models: Models, objects: Objects, opera
     models.create(rollout={"revisionHistoryLimit": 1})
     for step in range(3):
         models.change(traffic={"requestTimeoutSeconds": 40 + step})
-        objects.wait_for(
-            "modeldeployment",
-            "digits",
-            lambda found, wanted=step + 2: (
-                max((item["number"] for item in found.get("status", {}).get("revisions", [])), default=0) == wanted
-            ),
-            what="the change kept",
-        )
+        objects.wait_for("modeldeployment", "digits", newest_is(step + 2), what="the change kept")
     operator.settle()
     assert [int(item["revision"]) for item in revisions(objects)] == [3, 4]
     newest = revisions(objects)[-1]

@@ -113,7 +113,7 @@ def test_a_quota_of_gpus_counts_like_a_full_node() -> None:
 
 
 def test_a_new_pod_is_given_time_to_find_a_gpu() -> None:
-    long = {"rollout": {"surgeTimeoutSeconds": 3600}}
+    long: dict[str, Any] = {"rollout": {"surgeTimeoutSeconds": 3600}}
     planned, children, pods = in_rollout(**long)
     since = pods[-1].unscheduled_since
     assert since is not None
