@@ -7,6 +7,7 @@ import gc
 import logging
 import signal
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -213,7 +214,7 @@ async def _drain(
     if rpc is not None:
         await rpc.drain()
     log.info("Draining: accepting for %d s more", server.config.drain_delay_seconds)
-    await _until_forgotten(server.config, http, stop)
+    await _until_forgotten(server.config, lambda: http.counts.opened + (rpc.begun_calls if rpc else 0), stop)
     http.finish()
     finished = asyncio.create_task(_finish(serving, rpc, server.config.request_timeout_seconds))
     cut = asyncio.ensure_future(stop.wait(Haste.CUT))
@@ -222,20 +223,21 @@ async def _drain(
     log.info("Drained")
 
 
-async def _until_forgotten(config: RuntimeConfig, http: HttpServer, stop: StopSignals) -> None:
-    """Where a proxy is told late that this pod goes, as one that is just being replaced, it sends connections on."""
+async def _until_forgotten(config: RuntimeConfig, arrivals: Callable[[], int], stop: StopSignals) -> None:
+    """Where a proxy is told late that this pod goes, as one that is just being replaced, it sends connections on. A
+    gRPC client goes on calling until its connection has come of age."""
     loop = asyncio.get_running_loop()
     begun, hurried = loop.time(), asyncio.ensure_future(stop.wait(Haste.FINISH))
     quiet = min(_QUIET_SECONDS, config.drain_delay_seconds)
     await asyncio.wait({hurried}, timeout=config.drain_delay_seconds - quiet)
     while not hurried.done():
-        opened = http.counts.opened
+        before = arrivals()
         await asyncio.wait({hurried}, timeout=quiet)
-        if http.counts.opened == opened:
+        if arrivals() == before:
             break
         if loop.time() - begun + quiet > config.drain_limit_seconds:
             log.warning(
-                "Connections still come in %d s after the stop was asked for; the next ones are refused",
+                "Requests still come in %d s after the stop was asked for; the next ones are refused",
                 config.drain_limit_seconds,
             )
             break

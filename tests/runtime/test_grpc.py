@@ -222,7 +222,7 @@ def test_deadlines_and_departures_are_noticed_while_the_model_computes(
 def test_a_drain_loses_no_call_and_health_tells_of_it_first(
     start_runtime: StartRuntime, archives: Path, tmp_path: Path
 ) -> None:
-    server = serve_slow(start_runtime, archives, tmp_path, drainDelaySeconds=2)
+    server = serve_slow(start_runtime, archives, tmp_path, drainDelaySeconds=2, drainLimitSeconds=2)
     address = server.grpc_address
 
     def ask() -> tuple[int, str]:
@@ -245,8 +245,10 @@ def test_a_drain_loses_no_call_and_health_tells_of_it_first(
         server.terminate()
         assert next(watched).status == health_pb2.HealthCheckResponse.NOT_SERVING
         results = [future.result(timeout=60) for future in asking]
-    # Refused connections only: whatever was accepted was answered.
-    assert all(answered > 0 and status.startswith("StatusCode.UNAVAILABLE") for answered, status in results), results
+    # Refused connections, and calls that came in the moment of the stop, which the library cancels unseen: whatever was
+    # accepted was answered.
+    ends = ("StatusCode.UNAVAILABLE", "StatusCode.CANCELLED")
+    assert all(answered > 0 and status.startswith(ends) for answered, status in results), results
     assert server.wait(20) == 0
     statuses = {line["status"] for line in server.log if line.get("protocol") == "grpc"}
     assert 200 in statuses

@@ -124,6 +124,7 @@ class InferCalls:
             translate(error, record)
             gateway.telemetry.finish(record)
             await abort(context, error, record)
+        gateway.begun_calls += 1
         stream = _Stream(gateway, context, headers)
         reading = asyncio.create_task(stream.read(messages))
         gateway.end_streams.add(reading.cancel)

@@ -21,6 +21,9 @@ from slipway_runtime.rpc.tls import credentials
 
 _PING_MILLISECONDS: Final = 5_000
 """Clients may ask this often whether the connection lives; more often counts as abuse."""
+_CONNECTION_MILLISECONDS: Final = 20_000
+"""Then a client is asked to come by another connection, which Kubernetes may lead to another pod. In a drain all have
+gone that way by the limit: the library's own stop cancels calls that arrive in its moment."""
 _HEALTH: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _REFLECTION: Final = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
 
@@ -65,6 +68,11 @@ class GrpcServer:
         """Health says no from now on; calls are answered all the same."""
         await self._health.enter_graceful_shutdown()
 
+    @property
+    def begun_calls(self) -> int:
+        """Since the start."""
+        return self._gateway.begun_calls
+
     async def stop(self, grace_seconds: float) -> None:
         """Accepts nothing new, answers what is in flight, and cancels what is left after `grace_seconds`."""
         for end in list(self._gateway.end_streams):
@@ -98,6 +106,7 @@ def _options(config: RuntimeConfig) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),  # a port that is taken must not be shared
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", _PING_MILLISECONDS),
+        ("grpc.max_connection_age_ms", _CONNECTION_MILLISECONDS),
     ]
 
 

@@ -51,6 +51,9 @@ class Gateway:
     end_streams: set[Callable[[], object]] = field(default_factory=set)
     """One for each open stream: what was read of it is answered, nothing more is read."""
 
+    begun_calls: int = 0
+    """Streams count as one."""
+
     def ready_backend(self) -> Backend:
         if self.backend is None:
             raise ApiError(
@@ -82,6 +85,7 @@ class Gateway:
         open_to_all: bool = False,
     ) -> bytes:
         """What `work` gives; every error of it as a status. `record` is finished whatever happens."""
+        self.begun_calls += 1
         self.telemetry.begin(record, headers.get("traceparent"))
         try:
             if not open_to_all:
