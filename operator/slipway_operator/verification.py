@@ -137,6 +137,8 @@ def artifact_status(told: RuntimeStatus | None, revision: str | None, previous: 
         known = {}
     if told is None or told.revision != revision or "format" in known or (told.digest is None and "digest" in known):
         return known
+    if not told.fetched_bytes and told.artifact_bytes is None:
+        return known
     found = {
         "revision": revision,
         "downloadedBytes": told.fetched_bytes if told.digest else stepped(told.fetched_bytes, told.artifact_bytes),

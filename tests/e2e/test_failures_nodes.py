@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -76,10 +77,12 @@ def test_a_downloads_progress_is_told_while_it_runs(
     model.kubectl("delete", "mdep", model.name)
 
 
-def wait_progress(model: Model) -> dict[str, int]:
-    model.kubectl("wait", "mdep", model.name, "--for=jsonpath={.status.artifact.downloadedBytes}", "--timeout=90s")
-    found: dict[str, int] = model.get()["status"]["artifact"]
-    return found
+def wait_progress(model: Model, seconds: float = 90) -> dict[str, int]:
+    deadline = time.monotonic() + seconds
+    while not (found := model.get().get("status", {}).get("artifact", {})).get("downloadedBytes"):
+        assert time.monotonic() < deadline, f"nothing was told of the download: {model.get()['status']}"
+        time.sleep(0.5)
+    return dict(found)
 
 
 @pytest.mark.feature("root-cause")

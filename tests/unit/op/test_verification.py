@@ -210,6 +210,10 @@ def test_a_pod_on_its_way_is_looked_at_and_its_progress_is_told() -> None:
     assert "Fetch, 45 %" in progressing["message"]
 
 
+def test_a_pod_that_has_received_nothing_yet_tells_nothing() -> None:
+    assert artifact_status(RuntimeStatus(revision="rev", stage=Stage.CONFIG), "rev", {}) == {}
+
+
 def test_what_an_older_revision_told_is_forgotten() -> None:
     known = {"artifact": {"revision": "old", "digest": DIGEST}}
     assert artifact_status(None, "new", known) == {}
