@@ -56,7 +56,7 @@ def unsettled(sight: Sight, policy: Policy, now: datetime) -> list[str]:
     for item in sight.children:
         owner = _owner_uid(item)
         if owner is not None and owner not in present:
-            found.append(f"{place(item)} outlives its owner")
+            found.append(f"{' '.join(place(item))} outlives its owner")
     for model in sight.models:
         found += [f"{model['metadata']['name']}: {text}" for text in _unsettled(model, sight, policy, now)]
     return found

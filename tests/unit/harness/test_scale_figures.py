@@ -26,9 +26,7 @@ GOOD = Figures(
     family_mib=150,
     sweeps=3,
 )
-PAGE = (
-    "prose\n<!-- figures: begin -->\nold\n<!-- figures: end -->\n<!-- growth: begin -->\n<!-- growth: end -->\nend\n"
-)
+PAGE = "prose\n<!-- figures: begin -->\nold\n<!-- figures: end -->\n<!-- growth: begin -->\n<!-- growth: end -->\nend\n"
 
 
 def test_a_run_within_its_budgets_is_not_blamed() -> None:
