@@ -134,6 +134,27 @@ def restart_apiserver(state: ClusterState) -> None:
     start_apiserver(state)
 
 
+def audit_log(state: ClusterState) -> Path:
+    """What ServiceAccounts asked of the API server, one JSON object per line; those of Kubernetes itself aside."""
+    return state.logs / "audit.log"
+
+
+def _audit_flags(state: ClusterState) -> list[str]:
+    rules = [
+        {"level": "None", "userGroups": ["system:serviceaccounts:kube-system"]},
+        {"level": "Metadata", "userGroups": ["system:serviceaccounts"], "omitStages": ["RequestReceived"]},
+        {"level": "None"},
+    ]
+    policy = state.directory / "audit-policy.json"
+    policy.write_text(json.dumps({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": rules}))
+    return [
+        f"--audit-policy-file={policy}",
+        f"--audit-log-path={audit_log(state)}",
+        "--audit-log-maxsize=200",
+        "--audit-log-maxbackup=1",
+    ]
+
+
 def apiserver_argv(state: ClusterState) -> list[str | Path]:
     directory = state.pki
     argv: list[str | Path] = [
@@ -171,6 +192,7 @@ def apiserver_argv(state: ClusterState) -> list[str | Path]:
     else:
         # Endpoints may not hold a loopback address, so the `kubernetes` Service stays without one: no Pod runs here.
         argv += [f"--bind-address={LOOPBACK}", f"--advertise-address={LOOPBACK}", "--endpoint-reconciler-type=none"]
+        argv += _audit_flags(state)
     return argv
 
 
