@@ -71,9 +71,10 @@ class Shortcut(Protocol):
     def suits(self, head: Head) -> bool:
         """Whether requests with this head may be taken at all."""
 
-    def take(self, caller: Caller, data: bytes, start: int) -> bool:
+    def take(self, caller: Caller, data: bytes, start: int, request_id: bytes) -> bool:
         """`data` is a whole request whose body begins at `start`, on a connection that waits for no other answer.
-        True: the caller hears of it before the loop's next turn ends."""
+        `request_id` is empty where the client gave none that is printable and short. True: the caller hears of it
+        before the loop's next turn ends."""
 
     def give_back(self, caller: Caller) -> None:
         """The caller cannot wait for the others: it goes the usual way before this returns."""

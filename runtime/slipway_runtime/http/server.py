@@ -203,18 +203,23 @@ class HttpServer:
     def hurry(self, connection: Connection, data: bytes) -> int:
         """Bytes of the body where `data` is one whole request that a shortcut takes. They are charged; the rest of what
         is counted and checked is as for any other. 0: it goes the usual way."""
-        known = self.heads.find(data)
-        if known is None or known.shortcut is None or known.whole_bytes != len(data) or self.draining:
+        known, request_id = self.heads.find(data), b""
+        if known is None:
+            marked = self.heads.find_marked(data)
+            if marked is None:
+                return 0
+            known, request_id = marked
+        shortcut, size = known.shortcut, known.body_bytes
+        begin = known.size_bytes + len(request_id)
+        if shortcut is None or not size or begin + size != len(data) or self.draining:
             return 0
-        size = known.whole_bytes - known.size_bytes
         if size > self.rules.max_request_bytes or not self.budget.take(size):
             return 0
-        if (self._keys is not None and not self._knows(known.head)) or not known.shortcut.take(
-            connection, data, known.size_bytes
-        ):
+        known_client = self._keys is None or self._knows(known.head)
+        if not (known_client and shortcut.take(connection, data, begin, request_id)):
             self.budget.give(size)
             return 0
-        connection.shortcut = known.shortcut
+        connection.shortcut = shortcut
         self.counts.requests += 1
         self.counts.request_bytes += size
         return size

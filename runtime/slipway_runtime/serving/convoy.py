@@ -36,7 +36,6 @@ _PARTICULAR: Final = (
     b"inference-header-content-length",
     b"x-priority",
     b"x-request-timeout-ms",
-    b"x-request-id",
     b"traceparent",
     b"expect",
 )
@@ -79,7 +78,7 @@ class Convoy:
             and not any(name in head.headers for name in _PARTICULAR)
         )
 
-    def take(self, caller: Caller, data: bytes, start: int) -> bool:
+    def take(self, caller: Caller, data: bytes, start: int, request_id: bytes) -> bool:
         template = self._last
         if template is None or not (data.startswith(template.prefix, start) and data.endswith(template.suffix)):
             template = self._find(data[start:])
@@ -90,7 +89,7 @@ class Convoy:
             return False
         if not self._waiting:
             self._loop.call_soon(self._turn)
-        self._waiting.append((caller, data, begin, template, self._clock()))
+        self._waiting.append((caller, data, begin, template, self._clock(), request_id))
         return True
 
     def give_back(self, caller: Caller) -> None:
@@ -144,7 +143,7 @@ class Convoy:
             log.exception("Requests that travelled together failed inside the runtime; each is tried alone")
             answered = False
         if not answered:
-            for caller, data, _, _, received_at in staying:
+            for caller, data, _, _, received_at, _ in staying:
                 if caller.waits:
                     caller.go_the_usual_way(data, received_at)
 
@@ -155,7 +154,7 @@ class Convoy:
     def _tell_of_those_who_left(self, gone: Sequence[Passenger]) -> None:
         telemetry = self._guide.telemetry
         for passenger in gone:
-            record = self._guide.record_of(passenger, new_request_id())
+            record = self._guide.record_of(passenger, passenger[5].decode() or new_request_id())
             record.status, record.code = _CLIENT_CLOSED, "client_closed"
             telemetry.begin(record)
             telemetry.finish(record)

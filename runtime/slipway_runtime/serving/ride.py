@@ -19,9 +19,9 @@ from slipway_runtime.telemetry.record import RequestGroup, RequestRecord
 from slipway_runtime.telemetry.telemetry import Telemetry
 from slipway_runtime.telemetry.timing import SHARED_TIMING
 
-Passenger = tuple[Caller, bytes, int, Template, float]
-"""Who asked, the whole request, where its numbers begin in it, its text, and when it was here. A plain tuple, because
-making one is a tenth of the time that the request has."""
+Passenger = tuple[Caller, bytes, int, Template, float, bytes]
+"""Who asked, the whole request, where its numbers begin in it, its text, when it was here, and the id that the client
+gave it, if any. A plain tuple, because making an object would be a tenth of the time that the request has."""
 
 
 _REST: Final = b"Server-Timing: " + SHARED_TIMING + b"\r\nX-Model-Version: " + MODEL_VERSION.encode() + b"\r\n"
@@ -54,7 +54,7 @@ class Guide:
         return self._form
 
     def record_of(self, passenger: Passenger, request_id: str) -> RequestRecord:
-        caller, data, start, template, received_at = passenger
+        caller, data, start, template, received_at, _ = passenger
         return RequestRecord(
             protocol=self.protocol,
             method="POST",
@@ -88,7 +88,7 @@ class Ride:
     def of(cls, guide: Guide, passengers: Sequence[Passenger], clock: Callable[[], float]) -> Ride | None:
         """None where the texts are not exactly the numbers that they promised to be, or where it is too late."""
         begun_at = clock()
-        texts = [data[start : len(data) - len(template.suffix)] for _, data, start, template, _ in passengers]
+        texts = [data[start : len(data) - len(template.suffix)] for _, data, start, template, _, _ in passengers]
         inputs = guide.templates.decode(texts)
         if inputs is None or len(inputs) != sum([passenger[3].rows for passenger in passengers]):
             return None
@@ -113,7 +113,9 @@ class Ride:
             return False
         bodies = self._bodies(texts)
         sizes = [len(body) for body in bodies]
-        ids = new_request_ids(len(bodies))
+        ids = [
+            passenger[5] or new for passenger, new in zip(self._passengers, new_request_ids(len(bodies)), strict=True)
+        ]
         form, decoded = guide.answer_form(), b"%.3f" % (self._decode_seconds * 1e3)
         computed, rows = b"%.3f" % (compute_seconds * 1e3), b"%d" % batch.rows
         begun_at, now = self.begun_at, clock()
@@ -166,7 +168,7 @@ class Ride:
             record.compute_seconds, record.encode_seconds = compute_seconds, encode_seconds
             return record
 
-        received = [len(data) - start + len(template.prefix) for _, data, start, template, _ in passengers]
+        received = [len(data) - start + len(template.prefix) for _, data, start, template, _, _ in passengers]
         guide.telemetry.tell_all(
             RequestGroup(
                 guide.protocol,

@@ -35,6 +35,7 @@ from slipway_runtime.telemetry.telemetry import Telemetry
 
 WIDTH = 3
 PATH = "/v2/models/sum/infer"
+ROW = [1.0, 2.0, 3.5]
 SIGNATURE = Signature(
     (TensorSpec(name="x", datatype=Datatype.FP32, shape=[-1, WIDTH]),),
     (
@@ -192,13 +193,43 @@ async def settle() -> None:
 
 def request(body: bytes, *headers: str, path: str = PATH) -> bytes:
     lines = [f"POST {path} HTTP/1.1", "Host: a", f"Content-Length: {len(body)}", *headers]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
 
 def plain(rows: Sequence[Sequence[float]], **more: Any) -> bytes:
     data = [number for row in rows for number in row]
     tensor = {"name": "x", "shape": [len(rows), WIDTH], "datatype": "FP32", "data": data}
     return json.dumps({"inputs": [tensor], **more}).encode()
+
+
+async def taught(house: House, lines: int = 3) -> list[Line]:
+    """Connections of a house that knows the text of `plain([ROW])`."""
+    found = [house.line() for _ in range(lines)]
+    for _ in range(2):
+        for line in found:
+            line.send(request(plain([ROW])))
+            await settle()
+            assert line.answers()[0].status == 200
+    house.engine.sizes.clear()
+    return found
+
+
+def run(test: Any) -> Any:
+    """`test(house)` in a loop, with a house of its own."""
+
+    async def go() -> Any:
+        house = House()
+        try:
+            return await test(house)
+        finally:
+            house.close()
+
+    return asyncio.run(go())
+
+
+def totals(house: House) -> dict[Any, int]:
+    """Requests by protocol, status and reason."""
+    return dict(house.metrics.request_counts._totals)
 
 
 async def _nothing_else(scope: Any, receive: Any, send: Any) -> None:

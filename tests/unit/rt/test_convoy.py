@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -14,11 +13,9 @@ from hypothesis import strategies as st
 
 from slipway_runtime.contract import BatchingConfig, BatchingMode
 from slipway_runtime.http.auth import ApiKeys
-from tests.unit.rt.convoys import WIDTH, Answered, House, Line, plain, request, settle
+from tests.unit.rt.convoys import ROW, WIDTH, Answered, House, plain, request, run, settle, taught, totals
 
 pytestmark = pytest.mark.unit
-
-ROW = [1.0, 2.0, 3.5]
 
 
 def _content(answers: Sequence[Answered]) -> list[Any]:
@@ -35,18 +32,6 @@ async def _turns(house: House, turns: Sequence[Sequence[bytes]]) -> list[list[An
             line.send(request(body))
         await settle()
         found.append([_content(line.answers()) for line in lines[: len(bodies)]])
-    return found
-
-
-async def _taught(house: House, lines: int = 3) -> list[Line]:
-    """Connections of a house that knows the text of `plain([ROW])`."""
-    found = [house.line() for _ in range(lines)]
-    for _ in range(2):
-        for line in found:
-            line.send(request(plain([ROW])))
-            await settle()
-            assert line.answers()[0].status == 200
-    house.engine.sizes.clear()
     return found
 
 
@@ -79,35 +64,33 @@ def _bodies(draw: st.DrawFn) -> bytes:
     return f'{{"inputs":[{tensor}]{more}}}'.encode()
 
 
-@given(st.lists(st.lists(_bodies(), min_size=1, max_size=5), min_size=1, max_size=6))
-@settings(max_examples=100, deadline=None)
-def test_answers_are_those_of_the_usual_way(turns: list[list[bytes]]) -> None:
-    async def ask(together: bool) -> list[list[Any]]:
-        house = House(together=together)
-        try:
-            return await _turns(house, turns * 2)  # what comes twice is known by its text
-        finally:
+@pytest.fixture(scope="module")
+def pair() -> Iterator[tuple[asyncio.Runner, House, House]]:
+    """A loop, and a house of either kind in it."""
+    with asyncio.Runner() as runner:
+
+        async def build() -> tuple[House, House]:
+            return House(together=True), House(together=False)
+
+        houses = runner.run(build())
+        yield runner, *houses
+        for house in houses:
             house.close()
 
-    assert asyncio.run(ask(True)) == asyncio.run(ask(False))
 
-
-def run(test: Any) -> Any:
-    """`test(house)` in a loop, with a house of its own."""
-
-    async def go() -> Any:
-        house = House()
-        try:
-            return await test(house)
-        finally:
-            house.close()
-
-    return asyncio.run(go())
+@given(turns=st.lists(st.lists(_bodies(), min_size=1, max_size=5), min_size=1, max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_answers_are_those_of_the_usual_way(
+    pair: tuple[asyncio.Runner, House, House], turns: list[list[bytes]]
+) -> None:
+    runner, together, alone = pair
+    # What comes twice is known by its text.
+    assert runner.run(_turns(together, turns * 2)) == runner.run(_turns(alone, turns * 2))
 
 
 def test_what_came_in_one_turn_is_one_batch_and_everyone_gets_the_own_rows() -> None:
     async def ask(house: House) -> None:
-        lines = await _taught(house, 5)
+        lines = await taught(house, 5)
         for number, line in enumerate(lines):
             line.send(request(plain([[float(number), 0.0, 0.0]])))
         await settle()
@@ -123,7 +106,7 @@ def test_what_came_in_one_turn_is_one_batch_and_everyone_gets_the_own_rows() -> 
 
 def test_requests_of_several_rows_and_lengths_share_a_batch() -> None:
     async def ask(house: House) -> None:
-        lines = await _taught(house)
+        lines = await taught(house)
         sent = [[[1, 2, 3]], [[4, 5, 6], [7, 8, 9]], [[10.25, 11, 12]]]
         for _ in range(3):
             house.engine.sizes.clear()
@@ -139,7 +122,7 @@ def test_requests_of_several_rows_and_lengths_share_a_batch() -> None:
 
 def test_a_body_that_only_looks_alike_is_refused_alone() -> None:
     async def ask(house: House) -> None:
-        lines = await _taught(house)
+        lines = await taught(house)
         bodies = [plain([ROW]), plain([ROW]).replace(b"2.0", b"two"), plain([ROW]).replace(b"2.0", b"[2]")]
         for line, body in zip(lines, bodies, strict=True):
             line.send(request(body))
@@ -151,7 +134,7 @@ def test_a_body_that_only_looks_alike_is_refused_alone() -> None:
 
 def test_a_poison_row_fails_alone() -> None:
     async def ask(house: House) -> None:
-        lines = await _taught(house)
+        lines = await taught(house)
         house.engine.poison = 7.0
         for line, first in zip(lines, (1, 7, 3), strict=True):
             line.send(request(plain([[float(first), 0.0, 0.0]])))
@@ -163,7 +146,7 @@ def test_a_poison_row_fails_alone() -> None:
 
 def test_a_number_that_is_not_finite_is_answered_as_alone() -> None:
     async def ask(house: House) -> None:
-        lines = await _taught(house, 2)
+        lines = await taught(house, 2)
         lines[0].send(request(plain([[3e38, 3e38, 0]])))
         lines[1].send(request(plain([ROW])))
         await settle()
@@ -175,96 +158,9 @@ def test_a_number_that_is_not_finite_is_answered_as_alone() -> None:
     run(ask)
 
 
-def test_headers_say_the_same_as_on_the_usual_way() -> None:
-    async def ask(house: House) -> None:
-        usual = house.line()
-        usual.send(request(plain([ROW]), "X-Priority: 0"))
-        await settle()
-        (line,) = await _taught(house, 1)
-        line.send(request(plain([ROW])))
-        await settle()
-        alone, together = usual.answers()[0].headers, line.answers()[0].headers
-        assert together.keys() == alone.keys()
-        form = r'decode;dur=[\d.]+, queue;dur=[\d.]+, compute;dur=[\d.]+, total;dur=[\d.]+, batch;desc="1"'
-        assert re.fullmatch(form, alone["server-timing"])
-        assert re.fullmatch(form, together["server-timing"])
-        for name in ("content-type", "content-length", "date", "x-model-version"):
-            assert together[name] == alone[name]
-        assert together["x-request-id"] != alone["x-request-id"]
-
-    run(ask)
-
-
-@pytest.mark.parametrize("header", ["X-Request-Id: mine", "traceparent: 00-" + "1" * 32 + "-" + "2" * 16 + "-01"])
-def test_a_request_with_an_identity_of_its_own_keeps_it(header: str) -> None:
-    async def ask(house: House) -> None:
-        (line,) = await _taught(house, 1)
-        for _ in range(3):
-            line.send(request(plain([ROW]), header))
-            await settle()
-            (answer,) = line.answers()
-            name, _, value = header.lower().partition(": ")
-            told = answer.headers["x-request-id" if name == "x-request-id" else "traceresponse"]
-            assert value[3:35] in told if name == "traceparent" else told == value
-
-    run(ask)
-
-
-def test_pipelined_requests_are_answered_in_order() -> None:
-    async def ask(house: House) -> None:
-        (line,) = await _taught(house, 1)
-        first, second, third = (request(plain([[float(number), 0.0, 0.0]])) for number in (1, 2, 3))
-        line.send(first)  # waits for its company
-        line.send(second + third)
-        await settle()
-        assert [answer.body["outputs"][1]["data"] for answer in line.answers()] == [[1], [2], [3]]
-
-    run(ask)
-
-
-def test_a_request_in_pieces_is_answered() -> None:
-    async def ask(house: House) -> None:
-        (line,) = await _taught(house, 1)
-        whole = request(plain([ROW]))
-        for cut in (10, len(whole) - 5):
-            line.send(whole[:cut])
-            await settle()
-            line.send(whole[cut:])
-            await settle()
-            assert line.answers()[0].status == 200
-
-    run(ask)
-
-
-def test_who_leaves_is_counted_and_the_others_are_answered() -> None:
-    async def ask(house: House) -> None:
-        lines = await _taught(house)
-        for line in lines:
-            line.send(request(plain([ROW])))
-        lines[1].connection.connection_lost(None)
-        await settle()
-        assert house.engine.sizes == [2]
-        assert [len(line.answers()) for line in lines] == [1, 0, 1]
-        assert _totals(house)["v2", 499, "client_closed"] == 1
-        assert house.server.budget.used_bytes == 0
-
-    run(ask)
-
-
-def test_a_client_that_ends_its_side_still_gets_its_answer() -> None:
-    async def ask(house: House) -> None:
-        (line,) = await _taught(house, 1)
-        line.send(request(plain([ROW])))
-        assert line.connection.eof_received()
-        await settle()
-        assert b"HTTP/1.1 200" in line.wire.written
-
-    run(ask)
-
-
 def test_a_draining_server_says_so_in_every_answer() -> None:
     async def ask(house: House) -> None:
-        (line,) = await _taught(house, 1)
+        (line,) = await taught(house, 1)
         house.server.drain()
         line.send(request(plain([ROW])))
         await settle()
@@ -276,7 +172,7 @@ def test_a_draining_server_says_so_in_every_answer() -> None:
 def test_everything_is_counted_as_on_the_usual_way() -> None:
     async def ask(together: bool) -> dict[str, Any]:
         house = House(together=together)
-        lines = await _taught(house)
+        lines = await taught(house)
         for _ in range(4):
             for line in lines:
                 line.send(request(plain([ROW, ROW])))
@@ -288,7 +184,7 @@ def test_everything_is_counted_as_on_the_usual_way() -> None:
         assert predictions.answered_seconds > predictions.decode_seconds > 0
         house.close()
         return {
-            "totals": _totals(house),
+            "totals": totals(house),
             "http": (http.requests, http.request_bytes, http.response_bytes),
             "answered": (counts.answered, counts.answered_rows, predictions.answered, predictions.failed),
             "rows of batches": sum(rows * number for rows, (number, _) in counts.batches.items()),
@@ -327,7 +223,7 @@ def test_keys_are_asked_for_and_changes_of_them_count_at_once(tmp_path: Any) -> 
 def test_where_batches_are_switched_off_each_is_run_alone() -> None:
     async def ask() -> None:
         house = House(batching=BatchingConfig(mode=BatchingMode.DISABLED))
-        lines = await _taught(house)
+        lines = await taught(house)
         for line in lines:
             line.send(request(plain([ROW])))
         await settle()
@@ -340,7 +236,7 @@ def test_where_batches_are_switched_off_each_is_run_alone() -> None:
 
 def test_clients_whose_text_never_comes_again_cost_no_memory() -> None:
     async def ask(house: House) -> None:
-        (line,) = await _taught(house, 1)
+        (line,) = await taught(house, 1)
         for number in range(2000):
             line.send(request(plain([ROW], id=str(number)), f"X-Number: {number}"))
             if number % 50 == 0:
@@ -353,10 +249,6 @@ def test_clients_whose_text_never_comes_again_cost_no_memory() -> None:
         assert len(house.server.heads._known) <= 512
 
     run(ask)
-
-
-def _totals(house: House) -> dict[Any, int]:
-    return dict(house.metrics.request_counts._totals)
 
 
 def _histogram_counts(house: House) -> dict[str, float]:
