@@ -22,7 +22,8 @@ from tests.fixtures.gateway import (
 from tests.fixtures.objects import Manifest, Objects
 from tests.fixtures.operator import Models, OperatorProcess, condition, operator_process
 
-pytestmark = pytest.mark.api
+# CRDs come and go here, which takes an API server on a busy machine many seconds each time.
+pytestmark = [pytest.mark.api, pytest.mark.timeout(300)]
 
 ROUTED: Final[dict[str, Any]] = {
     "gateway": {"parentRefs": [{"name": "edge"}], "hostnames": ["digits.example.com"], "path": "/models/digits"}
@@ -178,6 +179,7 @@ def test_a_route_that_is_not_ours_is_left_alone(
 def test_a_real_controller_accepts_the_route_and_its_address_becomes_the_url(
     models: Models, objects: Objects, gateway_api: GatewayCrds, operator: OperatorProcess, tmp_path: Path
 ) -> None:
+    gateway_api.install(whole=True)
     with traefik(objects, tmp_path) as port:
         gateway(objects, port=port)
         models.create(exposure={"gateway": {"parentRefs": [{"name": "edge"}], "path": "/digits"}})
