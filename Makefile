@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 export SLIPWAY_CACHE ?= $(HOME)/.cache/slipway
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test unit soak bench scale chaos check format generate verify build lock clean
+.PHONY: help install demo test unit soak load bench scale chaos check format generate verify build lock clean
 
 help: ## Show what each verb does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ unit: install ## Run the quick tests (under a minute, no cluster)
 
 soak: install ## Ten minutes of mixed load while workers die and clients misbehave (ARGS="--seconds 60 --seed 7")
 	@$(PYTHON) -m tests.soak $(ARGS)
+
+load: install ## Ask 100,000 times while nodes are drained, revisions rolled out and the operator killed (about 20 minutes)
+	@SLIPWAY_LOAD_REQUESTS=$${SLIPWAY_LOAD_REQUESTS:-100000} $(PYTHON) -m pytest tests/e2e/test_availability.py -s
 
 bench: install ## Measure the runtime beside other servers and write docs/benchmarks.md (about 20 minutes; ARGS="--help")
 	@$(PYTHON) -m benchmarks run $(ARGS)

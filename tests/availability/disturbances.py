@@ -23,7 +23,7 @@ OPERATOR: Final = ("-n", chart.NAMESPACE)
 
 def roll_out(model: Model) -> None:
     """A revision that differs in a harmless field; every pod is replaced."""
-    before = set(model.pods())
+    before = set(living(model))
     timeout = (model.spec.get("traffic") or {}).get("requestTimeoutSeconds", 30)
     model.apply(traffic={"requestTimeoutSeconds": 29 if timeout == 30 else 30})
     model.wait_ready()
@@ -39,7 +39,7 @@ def hold_up_kube_proxy(model: Model) -> None:
     resuming = threading.Timer(HELD_UP_SECONDS, os.kill, (proxy, signal.SIGCONT))
     resuming.start()
     try:
-        for pod in list(model.pods().values())[:1]:
+        for pod in list(living(model).values())[:1]:
             model.kubectl("delete", "pod", pod["metadata"]["name"], "--wait=false")
         wait_pods(model, lambda pods: len(pods) == REPLICAS, "the pod is replaced")
     finally:
@@ -55,7 +55,7 @@ def scale_up_and_down(model: Model) -> None:
 
 def drain_a_node(model: Model) -> None:
     """The node with the most pods of the model; all of them go elsewhere."""
-    places = Counter(pod["spec"]["nodeName"] for pod in model.pods().values())
+    places = Counter(pod["spec"]["nodeName"] for pod in living(model).values())
     node = places.most_common(1)[0][0]
     try:
         # Forced, because other tests leave pods that no controller would make anew.
@@ -98,20 +98,33 @@ DISTURBANCES: Final[Mapping[str, Callable[[Model], None]]] = {
 }
 
 
+def living(model: Model) -> dict[str, Any]:
+    """Pods by uid, without those that are leaving: these go on answering, and nothing waits for their end."""
+    return {uid: pod for uid, pod in model.pods().items() if "deletionTimestamp" not in pod["metadata"]}
+
+
 def wait_pods(model: Model, holds: Callable[[dict[str, Any]], bool], what: str) -> None:
-    """All pods that exist are asked, those that are leaving too; and all must be ready."""
+    """Until all living pods are ready and `holds` says yes to them."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
-        pods = model.pods()
+        pods = living(model)
         if holds(pods) and all(is_ready(pod) for pod in pods.values()):
             return
         assert time.monotonic() < deadline, f"{what}: not within {SETTLE_SECONDS} s: {json.dumps(summary(pods))}"
         time.sleep(0.3)
 
 
+def wait_ended(model: Model) -> None:
+    """Until the last pod that was told to go has gone."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while set(model.pods()) != set(living(model)):
+        assert time.monotonic() < deadline, json.dumps(summary(model.pods()))
+        time.sleep(0.3)
+
+
 def is_ready(pod: dict[str, Any]) -> bool:
     conditions = {one["type"]: one["status"] for one in pod["status"].get("conditions", [])}
-    return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
+    return conditions.get("Ready") == "True"
 
 
 def summary(pods: dict[str, Any]) -> list[str]:
