@@ -40,6 +40,7 @@ def routes(model: Model, host: str) -> list[Route]:
     ]
 
 
+@pytest.mark.feature("disruption")
 def test_no_request_fails_while_everything_around_the_model_changes(
     deploy: Callable[..., Model], installed: Cluster, digits: Digits, namespace: str, tmp_path: Path
 ) -> None:
