@@ -103,7 +103,9 @@ def test_what_is_wrong_is_counted_and_told(server: Server, attribute: str, value
 
 def test_server_that_is_gone_is_told(server: Server) -> None:
     server.server_close()
-    assert "ConnectError" in ask(server).failures[0]["cause"]
+    cause = ask(server).failures[0]["cause"]
+    # Which of the two depends on whether the kernel still took the connection.
+    assert "ConnectError" in cause or "ReadError" in cause
 
 
 def test_report_adds_up_the_clients_and_a_failure_is_told_with_its_occasion(server: Server, tmp_path: Path) -> None:
