@@ -82,8 +82,8 @@ class Exposure(ApiModel):
         json_schema_extra=rules(
             Rule(
                 "!has(self.ingress) || !has(self.gateway)",
-                "stands beside spec.exposure.ingress, expected one of the two, because a model has one route and one URL."
-                " Remove the one that the cluster has no controller for.",
+                "stands beside spec.exposure.ingress, expected one of the two, because a model has one route and one"
+                " URL. Remove the one that the cluster has no controller for.",
                 field_path=".gateway",
                 reason="FieldValueForbidden",
             )
