@@ -16,8 +16,9 @@ from slipway.torchscript import save
 from slipway_runtime.contract import Datatype, Format, Precision, TuningConfig
 from slipway_runtime.models.bfloat16 import from_bits, to_bits
 from slipway_runtime.models.load import load_model, warm_up_model
-from slipway_runtime.models.model import Model
+from slipway_runtime.models.model import Model, PredictionError
 from slipway_runtime.models.tuning.choice import Variant
+from slipway_runtime.models.tuning.refusals import refuses_values
 from tests.runtime import archives as make
 from tests.runtime.conftest import StartRuntime
 
@@ -253,6 +254,22 @@ def test_a_tiny_model_is_tried_only_where_calls_are_cheaper(load: Load) -> None:
     tried = load(make.Linear(), [{**ROWS, "shape": [-1, 4]}]).properties["variants_tried"]
     assert Variant.ONNX_RUNTIME in tried
     assert Variant.OPTIMIZED not in tried
+
+
+def test_a_model_that_refuses_values_goes_on_refusing_them(load: Load) -> None:
+    model = load(make.Demanding(), [{"name": "x", "datatype": "INT64", "shape": [-1, 2]}])
+    assert "ONNXRuntime dropped (the archive refuses some values" in model.properties["variants_tried"]
+    with pytest.raises(PredictionError, match="negative input"):
+        model.predict({"x": np.array([[1, -1]])})
+
+
+@pytest.mark.parametrize(
+    ("module", "refuses"),
+    [(make.Demanding(), True), (torch.nn.BatchNorm1d(4).eval(), False), (make.Linear(), False)],
+    ids=["by values", "by shapes", "nothing"],
+)
+def test_checks_of_shapes_are_told_from_checks_of_values(module: torch.nn.Module, refuses: bool) -> None:
+    assert refuses_values(make.script(module)) is refuses
 
 
 @pytest.mark.parametrize(

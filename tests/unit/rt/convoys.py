@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from slipway_runtime.contract import (
+    AccessLogConfig,
     ArtifactConfig,
     BatchingConfig,
     Datatype,
@@ -30,6 +31,7 @@ from slipway_runtime.models.model import PredictionError
 from slipway_runtime.models.signature import Signature
 from slipway_runtime.serving.opening import Opened, open_routes
 from slipway_runtime.startup import Started
+from slipway_runtime.telemetry.accesslog import AccessLog
 from slipway_runtime.telemetry.record import RequestRecord
 from slipway_runtime.telemetry.telemetry import Telemetry
 
@@ -155,13 +157,21 @@ class Line:
 class House:
     """To be made in a running loop. `together` is what is under test: with it, alike requests share the way."""
 
-    def __init__(self, *, together: bool = True, batching: BatchingConfig | None = None, **server: Any) -> None:
+    def __init__(
+        self, *, together: bool = True, batching: BatchingConfig | None = None, logs: bool = False, **server: Any
+    ) -> None:
         config = RuntimeConfig(
-            name="sum", artifact=ArtifactConfig(uri="file:///none"), batching=batching or BatchingConfig()
+            name="sum",
+            artifact=ArtifactConfig(uri="file:///none"),
+            batching=batching or BatchingConfig(),
+            access_log=AccessLogConfig(enabled=False),
         )
         self.engine = InLoopEngine()
         self.metrics = Metrics(Lifecycle())
         self.telemetry = Telemetry(config, self.metrics)
+        self.logged: list[bytes] = []
+        if logs:
+            self.telemetry._log = AccessLog(AccessLogConfig(), self.logged.append)
         self.refused: list[RequestRecord] = []
         self.server = HttpServer(
             _nothing_else, Rules("sum", limits=LimitsConfig()), observe=self.refused.append, **server

@@ -17,6 +17,8 @@ from tests.unit.rt.convoys import ROW, WIDTH, Answered, House, plain, request, r
 
 pytestmark = pytest.mark.unit
 
+_VARYING = ("_seconds", "_id", "time")
+
 
 def _content(answers: Sequence[Answered]) -> list[Any]:
     """Without what differs from one time to the next."""
@@ -191,6 +193,25 @@ def test_everything_is_counted_as_on_the_usual_way() -> None:
             "in flight": (house.metrics.request_counts.in_flight, house.server.budget.used_bytes),
             "histograms": _histogram_counts(house),
         }
+
+    assert asyncio.run(ask(True)) == asyncio.run(ask(False))
+
+
+def test_each_is_logged_as_on_the_usual_way() -> None:
+    async def ask(together: bool) -> list[dict[str, Any]]:
+        house = House(together=together, logs=True)
+        lines = await taught(house)
+        for number, line in enumerate(lines):
+            line.send(request(plain([[float(number), 0.0, 0.0]])))
+        await settle()
+        ids = [line.answers()[0].headers["x-request-id"] for line in lines]
+        house.close()
+        logged = {line["request_id"]: line for line in map(json.loads, b"".join(house.logged).splitlines())}
+        told = [logged[name] for name in ids]
+        for line in told:
+            assert line["queue_seconds"] > 0
+            assert line["total_seconds"] > line["compute_seconds"] > 0
+        return [{name: value for name, value in line.items() if not name.endswith(_VARYING)} for line in told]
 
     assert asyncio.run(ask(True)) == asyncio.run(ask(False))
 

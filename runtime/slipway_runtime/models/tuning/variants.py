@@ -24,6 +24,7 @@ from slipway_runtime.models.torchscript import (
 from slipway_runtime.models.tuning.choice import Variant
 from slipway_runtime.models.tuning.exporting import export
 from slipway_runtime.models.tuning.onnxmodel import OnnxModel, input_name, open_session
+from slipway_runtime.models.tuning.refusals import refuses_values
 from slipway_runtime.models.tuning.trials import Inputs
 
 _jit: Any = torch.jit
@@ -97,6 +98,8 @@ def _export(archive: TorchScriptModel, inputs: Inputs, outputs: Outputs) -> Torc
     specs = archive.signature.inputs
     if any(spec.datatype is Datatype.BF16 for spec in specs) or archive.output_datatypes:
         raise VariantError("ONNX Runtime exchanges no BF16 with numpy")
+    if refuses_values(archive.module):
+        raise VariantError("the archive refuses some values, which its graph would answer")
     positions = _positions(archive)
     tensors = [tensor.clone() for tensor in archive.bind(inputs)]
     axes = {
