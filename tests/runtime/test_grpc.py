@@ -261,7 +261,7 @@ def test_a_port_that_is_taken_is_named(start_runtime: StartRuntime, server: Runt
     assert second.wait() != 0
     message = second.termination_message()
     assert message is not None
-    assert message.reason is FailureReason.PORT_IN_USE
+    assert message.reason == FailureReason.PORT_IN_USE
     assert f"127.0.0.1:{port} (--grpc-port)" in message.message
 
 
