@@ -212,8 +212,8 @@ def test_a_pod_reaches_a_process_that_runs_on_the_nodes_network(local: Cluster, 
     program = shutil.which("socat")
     assert program is not None
     answer = 'EXEC:"printf HTTP/1.0\\\\ 200\\\\ OK\\\\r\\\\n\\\\r\\\\nbeside"'
-    record = local.run_on_node("beside", [program, f"TCP-LISTEN:7171,bind={local.node_address},fork,reuseaddr", answer])
-    objects.apply(pod("caller", image, "get", str(local.node_address), "7171"))
+    record = local.run_on_node("beside", [program, f"TCP-LISTEN:7177,bind={local.node_address},fork,reuseaddr", answer])
+    objects.apply(pod("caller", image, "get", str(local.node_address), "7177"))
     assert wait_ended(objects, "caller")["exitCode"] == 0
     assert objects.kubectl("logs", "caller").endswith("beside")
     os.kill(record.identity.pid, signal.SIGTERM)
