@@ -33,7 +33,7 @@ def assemble(parts: Sequence[Slice], rows: int, allocate: Allocate) -> Arrays:
     # Padding may make a part of a request as large as the whole: then it is still only a part.
     if len(parts) == 1 and part.stop - part.start == rows == first.rows:
         return first.inputs
-    return _fill({name: [_rows_of(part, name) for part in parts] for name in first.inputs}, rows, allocate)
+    return fill({name: [_rows_of(part, name) for part in parts] for name in first.inputs}, rows, allocate)
 
 
 def stack(tickets: Sequence[Ticket], rows: int, allocate: Allocate) -> Arrays:
@@ -41,10 +41,11 @@ def stack(tickets: Sequence[Ticket], rows: int, allocate: Allocate) -> Arrays:
     first = tickets[0]
     if len(tickets) == 1 and rows == first.rows:
         return first.inputs
-    return _fill({name: [ticket.inputs[name] for ticket in tickets] for name in first.inputs}, rows, allocate)
+    return fill({name: [ticket.inputs[name] for ticket in tickets] for name in first.inputs}, rows, allocate)
 
 
-def _fill(given: Mapping[str, Sequence[Array]], rows: int, allocate: Allocate) -> Arrays:
+def fill(given: Mapping[str, Sequence[Array]], rows: int, allocate: Allocate) -> Arrays:
+    """A batch of `rows` rows: each input's arrays one after another, then repetitions of its first row."""
     inputs = allocate({name: ((rows, *arrays[0].shape[1:]), arrays[0].dtype) for name, arrays in given.items()})
     for name, arrays in given.items():
         target = inputs[name]

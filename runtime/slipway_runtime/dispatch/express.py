@@ -6,7 +6,6 @@ nothing is booked as queued: the scheduler is asked once for all requests and to
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final, Protocol
 
@@ -18,8 +17,6 @@ from slipway_runtime.dispatch.ticket import Ticket
 from slipway_runtime.engines.engine import Engine, Execution, LoadedModel
 
 _NEVER: Final = float("inf")
-
-log = logging.getLogger(__name__)
 
 
 class Load(Protocol):

@@ -215,8 +215,7 @@ class HttpServer:
             return 0
         if size > self.rules.max_request_bytes or not self.budget.take(size):
             return 0
-        known_client = self._keys is None or self._knows(known.head)
-        if not (known_client and shortcut.take(connection, data, begin, request_id)):
+        if not (self._knows(known.head) and shortcut.take(connection, data, begin, request_id)):
             self.budget.give(size)
             return 0
         connection.shortcut = shortcut

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from slipway_runtime.batching.work import Batch
-from slipway_runtime.dispatch.assembly import Allocate, Arrays
+from slipway_runtime.dispatch.assembly import Allocate, Arrays, fill
 from slipway_runtime.dispatch.counts import DispatchCounts
 from slipway_runtime.engines.engine import LoadedModel
 from slipway_runtime.http.exchange import Caller
@@ -25,6 +25,11 @@ gave it, if any. A plain tuple, because making an object would be a tenth of the
 
 
 _REST: Final = b"Server-Timing: " + SHARED_TIMING + b"\r\nX-Model-Version: " + MODEL_VERSION.encode() + b"\r\n"
+
+
+def body_bytes(passenger: Passenger) -> int:
+    """Of the request."""
+    return len(passenger[1]) - passenger[2] + len(passenger[3].prefix)
 
 
 @dataclass(slots=True)
@@ -54,14 +59,14 @@ class Guide:
         return self._form
 
     def record_of(self, passenger: Passenger, request_id: str) -> RequestRecord:
-        caller, data, start, template, received_at, _ = passenger
+        caller, _, _, template, received_at, _ = passenger
         return RequestRecord(
             protocol=self.protocol,
             method="POST",
             path=self.path,
             client=caller.client,
             request_id=request_id,
-            bytes_in=len(data) - start + len(template.prefix),
+            bytes_in=body_bytes(passenger),
             rows=template.rows,
             started_at=received_at,
         )
@@ -99,11 +104,7 @@ class Ride:
         name, inputs = self._guide.facts.signature.inputs[0].name, self._inputs
         if len(inputs) == padded_rows:
             return {name: inputs}
-        gathered = allocate({name: ((padded_rows, *inputs.shape[1:]), inputs.dtype)})
-        gathered[name][: len(inputs)] = inputs
-        # Values that the model takes for sure: what lies in unused memory may be an index out of range.
-        gathered[name][len(inputs) :] = inputs[0]
-        return gathered
+        return fill({name: [inputs]}, padded_rows, allocate)
 
     def hand_out(self, outputs: Arrays, batch: Batch, compute_seconds: float) -> bool:
         guide, clock = self._guide, self._clock
@@ -168,7 +169,7 @@ class Ride:
             record.compute_seconds, record.encode_seconds = compute_seconds, encode_seconds
             return record
 
-        received = [len(data) - start + len(template.prefix) for _, data, start, template, _, _ in passengers]
+        received = [body_bytes(passenger) for passenger in passengers]
         guide.telemetry.tell_all(
             RequestGroup(
                 guide.protocol,
