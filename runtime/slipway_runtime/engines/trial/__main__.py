@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import logging
 import os
 import signal
 import sys
@@ -18,14 +17,13 @@ from typing import Any, Final
 
 import click
 
-from slipway_runtime.contract import FailureReason, RuntimeConfig, Stage
+from slipway_runtime.contract import RuntimeConfig
+from slipway_runtime.engines.attempt import Enter, attempt
 from slipway_runtime.engines.trial.hold import GRAPH
 from slipway_runtime.failure import StartupError
 from slipway_runtime.logs import LogFormat, configure_logging
 
 _PR_SET_PDEATHSIG: Final = 1
-
-log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -50,30 +48,18 @@ def main(descriptor: int, folder: Path, log_format: LogFormat) -> None:
 
 
 def _try(task: dict[str, Any], folder: Path, tell: Callable[..., None]) -> None:
-    stage = Stage.LOAD
-
-    def enter(entered: Stage) -> None:
-        nonlocal stage
-        stage = entered
-        tell(stage=entered)
-
     # Imported once the gateway could see this process end.
-    from slipway_runtime.engines.loading import load_and_profile
+    from slipway_runtime.engines.loading import Loaded, load_and_profile
     from slipway_runtime.engines.worker.facts import encode_model
     from slipway_runtime.models.tuning.onnxmodel import OnnxModel
 
+    def load(enter: Enter) -> Loaded:
+        return load_and_profile(Path(task["path"]), RuntimeConfig.model_validate(task["config"]), enter)
+
     try:
-        loaded = load_and_profile(Path(task["path"]), RuntimeConfig.model_validate(task["config"]), enter)
+        loaded = attempt(load, lambda stage: tell(stage=stage), "The first load of the model failed inside the runtime")
     except StartupError as error:
         tell(failed=[error.stage, error.reason, error.message])
-        return
-    except MemoryError:
-        tell(failed=[stage, FailureReason.OUT_OF_MEMORY, "The memory does not suffice for the model."])
-        return
-    except Exception as error:
-        log.exception("The first load of the model failed inside the runtime")
-        text = f"{type(error).__name__}: {error}. The log has the traceback."
-        tell(failed=[stage, FailureReason.INTERNAL_ERROR, text])
         return
     if isinstance(loaded.model, OnnxModel) and loaded.model.graph is not None:
         (folder / GRAPH).write_bytes(loaded.model.graph)

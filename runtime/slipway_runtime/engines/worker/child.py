@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from slipway_runtime.contract import FailureReason, Format, RuntimeConfig, Stage
+from slipway_runtime.contract import Format, RuntimeConfig, Stage
+from slipway_runtime.engines.attempt import Enter, attempt
 from slipway_runtime.engines.loading import load_and_profile
 from slipway_runtime.engines.worker.checkup import Checkup, UnwellError
 from slipway_runtime.engines.worker.facts import encode_model
@@ -79,34 +80,24 @@ def _isolate() -> None:
 
 def _load(message: Load, channel: Channel) -> Model | None:
     """None when it failed and the gateway was told."""
-    stage = Stage.LOAD
 
-    def enter(entered: Stage) -> None:
-        nonlocal stage
-        stage = entered
-        channel.send(Progress(entered))
-
-    try:
+    def load(enter: Enter) -> tuple[Model, Loaded]:
         config = RuntimeConfig.model_validate(message.config)
         path = Path(message.path)
         if not message.profile:
-            model = _load_again(path, config, message.variant, enter)
-            channel.send(Loaded(None))
-            return model
+            return _load_again(path, config, message.variant, enter), Loaded(None)
         loaded = load_and_profile(path, config, enter)
+        return loaded.model, Loaded(encode_model(loaded.facts))
+
+    try:
+        model, told = attempt(
+            load, lambda stage: channel.send(Progress(stage)), "The start of the worker failed inside the runtime"
+        )
     except StartupError as error:
         channel.send(Failed(error.stage, error.reason, error.message))
         return None
-    except MemoryError:
-        channel.send(Failed(stage, FailureReason.OUT_OF_MEMORY, "The memory does not suffice for the model."))
-        return None
-    except Exception as error:
-        log.exception("The start of the worker failed inside the runtime")
-        text = f"{type(error).__name__}: {error}. The log has the traceback."
-        channel.send(Failed(stage, FailureReason.INTERNAL_ERROR, text))
-        return None
-    channel.send(Loaded(encode_model(loaded.facts)))
-    return loaded.model
+    channel.send(told)
+    return model
 
 
 def _load_again(path: Path, config: RuntimeConfig, variant: str | None, enter: Callable[[Stage], None]) -> Model:
