@@ -15,8 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from slipway_operator.resources import Resource
+from tests.chaos.audit import RULES, AuditLog
 from tests.chaos.faults import Faults
 from tests.chaos.group import GROUP, SECONDS, Outcome, groups, run_group
+from tests.cluster.control_plane import audit_log
 from tests.cluster.errors import ClusterError
 from tests.cluster.lifecycle import Cluster
 from tests.fixtures.apiserver import NAMESPACE, ApiServer
@@ -62,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="slipway-chaos-") as folder:
             directory = given.keep_logs or Path(folder)
+            directory.mkdir(parents=True, exist_ok=True)
             outcomes = run(groups(first, given.seeds), given.seconds, directory, tell)
     except ClusterError as error:
         print(f"the run was not brought to its end: {error}", file=sys.stderr)
@@ -90,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def run(planned: list[list[int]], seconds: float, folder: Path, tell: Tell) -> list[Outcome]:
     """On a control plane of its own."""
-    cluster = Cluster.up(f"chaos-{os.getpid()}", owned=True)
+    cluster = Cluster.up(f"chaos-{os.getpid()}", owned=True, audit_rules=RULES)
     try:
         return asyncio.run(_run(cluster, planned, seconds, folder, tell))
     finally:
@@ -102,6 +105,7 @@ async def _run(cluster: Cluster, planned: list[list[int]], seconds: float, folde
     assert state is not None
     await asyncio.to_thread(install, cluster)
     outcomes: list[Outcome] = []
+    audit = AuditLog(audit_log(state))
     async with ApiServer(state) as api, asyncio.TaskGroup() as group:
         await api.create(NAMESPACE, None, {"metadata": {"name": _HOME}})
         with Proxy(state.ports["apiserver"]) as proxy:
@@ -111,7 +115,7 @@ async def _run(cluster: Cluster, planned: list[list[int]], seconds: float, folde
             tasks = [group.create_task(Kubelet(api).run()), group.create_task(disorder.supervise())]
             try:
                 for seeds in planned:
-                    outcomes += await run_group(api, disorder, seeds, seconds, tell)
+                    outcomes += await run_group(api, audit, disorder, seeds, seconds, tell)
                     _tell_progress(outcomes, len(planned) * len(seeds), len(seeds), tell)
             finally:
                 for task in tasks:
@@ -162,9 +166,28 @@ def summary(outcomes: list[Outcome], seconds: float) -> str:
     failed = [outcome.seed for outcome in outcomes if not outcome.passed]
     lines = [
         f"{len(outcomes)} seeds from {outcomes[0].seed} to {outcomes[-1].seed} in {seconds:.0f} s:"
-        f" {sum(len(outcome.book.told) for outcome in outcomes)} acts, {len(failed)} seeds failed"
+        f" {sum(len(outcome.book.told) for outcome in outcomes)} acts, {len(failed)} seeds failed",
+        f"{creations(outcomes)}.",
     ]
     return "\n".join(lines + [f'replay: make chaos ARGS="--seed {seed}"' for seed in failed])
+
+
+def creations(outcomes: list[Outcome]) -> str:
+    """By the API server's audit log."""
+    created, again, unanswered = (
+        sum(numbers)
+        for numbers in zip(
+            *(
+                (outcome.account.created, outcome.account.created_again, outcome.account.unanswered)
+                for outcome in outcomes
+            ),
+            strict=True,
+        )
+    )
+    return (
+        f"{created} children were created, {again} of them after the one before of the same name and owner had been"
+        f" deleted; {unanswered} requests were cut off before their answer"
+    )
 
 
 def figures(outcomes: list[Outcome], seconds: float) -> str:
@@ -176,7 +199,7 @@ def figures(outcomes: list[Outcome], seconds: float) -> str:
         f"The last recorded run: {len(outcomes)} seeds from {outcomes[0].seed} on, all of them right again;"
         f" {acts} acts and {faults} faults in {seconds / 60:.0f} minutes."
         f" All was right {percentile(settled, 0.5):.0f} s after the last fault in the median and {settled[-1]:.0f} s"
-        f" at most.\n\nOn {description()}."
+        f" at most. {creations(outcomes)}.\n\nOn {description()}."
     )
 
 

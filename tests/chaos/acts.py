@@ -15,7 +15,6 @@ from slipway_operator.resources import (
     POD,
     SERVICE,
     SERVICE_ACCOUNT,
-    Key,
     Resource,
 )
 from tests.chaos.schedule import STEADY, Act
@@ -41,6 +40,8 @@ class Book:
     """The untouched model's children and pods before the disorder."""
     templates: Counter[str] = field(default_factory=Counter)
     """Pod templates that each model's acts may have brought about."""
+    needless: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Model and kind: how often acts may have made a child needless."""
     told: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
 
@@ -83,6 +84,7 @@ class Actor:
     async def _perform(self, act: Act) -> str:
         # Before the deed: what comes of it must never be there unforeseen.
         self._book.templates[act.model] += act.templates
+        self._book.needless.update((act.model, kind) for kind in act.needless)
         special = {
             "refused": self._refused,
             "squat": self._squat,
@@ -167,13 +169,6 @@ class Actor:
     ) -> Manifest:
         metadata = {"namespace": self._namespace, "name": name, "labels": labels or {}}
         return await self._api.create(resource, self._namespace, {"metadata": metadata} | body)
-
-
-def owned_by(manifest: Manifest) -> Key | None:
-    for owner in manifest["metadata"].get("ownerReferences") or []:
-        if owner.get("controller") and owner["kind"] == MODEL.kind:
-            return Key(manifest["metadata"]["namespace"], owner["name"])
-    return None
 
 
 def revision(deployment: Manifest) -> int:

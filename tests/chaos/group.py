@@ -13,6 +13,7 @@ from slipway_operator.plan import Policy
 from slipway_operator.render.manifest import RenderSettings
 from slipway_operator.resources import MODEL
 from tests.chaos.acts import Actor, Book
+from tests.chaos.audit import Account, AuditLog, deeds, judge
 from tests.chaos.faults import Faults, faults
 from tests.chaos.schedule import schedule
 from tests.chaos.verdict import Sight, differing, harmed, look, place, unsettled
@@ -39,6 +40,7 @@ class Outcome:
     book: Book
     faults: list[str] = field(default_factory=list)
     settled_seconds: float = 0.0
+    account: Account = field(default_factory=Account)
 
     @property
     def passed(self) -> bool:
@@ -56,7 +58,7 @@ def groups(first: int, count: int) -> list[list[int]]:
 
 
 async def run_group(
-    api: ApiServer, disorder: Faults, seeds: list[int], seconds: float, tell: Callable[[str], None]
+    api: ApiServer, audit: AuditLog, disorder: Faults, seeds: list[int], seconds: float, tell: Callable[[str], None]
 ) -> list[Outcome]:
     """Order, disorder, order; then the verdict."""
     books = [Book(f"chaos-{seed}", seed) for seed in seeds]
@@ -71,9 +73,13 @@ async def run_group(
     await disorder.heal()
     settled = await asyncio.gather(*(_settle(api, book) for book in books))
     await _still(api, books)
+    accounts = await _judge(api, audit, books)
     await api.delete_namespaces([book.namespace for book in books])
     told = list(disorder.told)
-    return [Outcome(book.seed, book, told, seconds) for book, seconds in zip(books, settled, strict=True)]
+    return [
+        Outcome(book.seed, book, told, seconds, account)
+        for book, seconds, account in zip(books, settled, accounts, strict=True)
+    ]
 
 
 async def _prepare(api: ApiServer, book: Book) -> None:
@@ -122,6 +128,16 @@ async def _still(api: ApiServer, books: list[Book]) -> None:
         moved = [name for name, version in now.items() if before[book.namespace].get(name) != version]
         if moved:
             book.blame(f"still written after all was right: {', '.join(moved)}")
+
+
+async def _judge(api: ApiServer, audit: AuditLog, books: list[Book]) -> list[Account]:
+    """By all that was asked of the API server since the namespaces were made."""
+    live = {book.namespace: (await look(api, book.namespace)).children for book in books}
+    told = deeds(await asyncio.to_thread(audit.read))
+    accounts = [judge(told.get(book.namespace, []), live[book.namespace], book.needless) for book in books]
+    for book, account in zip(books, accounts, strict=True):
+        book.violations += account.violations
+    return accounts
 
 
 async def _versions(api: ApiServer, namespace: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from slipway_operator.names import COMPONENT, MANAGED_BY_LABEL, MANIFEST_HASH_ANNOTATION, MODEL_LABEL
 from slipway_operator.resources import (
     CONFIG_MAP,
+    CONTROLLER_REVISION,
     DEPLOYMENT,
     DISRUPTION_BUDGET,
     INGRESS,
@@ -61,6 +62,20 @@ class Act:
     body: Patch = field(default_factory=dict)
     templates: int = 0
     """Pod templates that this may bring about at most, the operator's repair included."""
+
+    @property
+    def needless(self) -> frozenset[str]:
+        """Kinds of which this may make a child needless, so that the operator deletes it."""
+        if self.verb not in _CHANGES:
+            return frozenset()
+        spec = self.body["spec"]
+        return frozenset(
+            # A revision more may be one too many.
+            {CONTROLLER_REVISION.kind}
+            | ({INGRESS.kind} if "exposure" in spec and spec["exposure"] is None else set())
+            | ({NETWORK_POLICY.kind} if "networkPolicy" in spec and spec["networkPolicy"] is None else set())
+            | ({DISRUPTION_BUDGET.kind} if spec.get("replicas", 2) < 2 else set())
+        )
 
     def __str__(self) -> str:
         what = " ".join(part for part in (self.verb, self.kind, "of", self.model) if part)

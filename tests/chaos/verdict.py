@@ -6,6 +6,7 @@ asked by dry run to apply every child anew, must find nothing to change.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,9 +16,9 @@ from slipway_operator.cache import Memory
 from slipway_operator.names import COMPONENT, MODEL_LABEL
 from slipway_operator.plan import Observed, Policy, plan, rendered
 from slipway_operator.records import ChildRecord, child_record, model_record, pod_record
-from slipway_operator.resources import CHILDREN, DEPLOYMENT, MODEL, POD, ChildRef
-from tests.chaos.acts import Book, Place, owned_by, revision
-from tests.chaos.schedule import STEADY
+from slipway_operator.resources import CHILDREN, CONTROLLER_REVISION, DEPLOYMENT, MODEL, POD, ChildRef
+from tests.chaos.acts import Book, Place, revision
+from tests.chaos.audit import owner_of
 from tests.fixtures.apiserver import ApiServer, ApiServerError
 from tests.fixtures.objects import Manifest
 
@@ -54,9 +55,16 @@ def unsettled(sight: Sight, policy: Policy, now: datetime) -> list[str]:
     found: list[str] = []
     present = {model["metadata"]["uid"] for model in sight.models}
     for item in sight.children:
-        owner = _owner_uid(item)
-        if owner is not None and owner not in present:
+        owner = owner_of(item)
+        if owner is not None and owner[1] not in present:
             found.append(f"{' '.join(place(item))} outlives its owner")
+    names = {model["metadata"]["name"] for model in sight.models}
+    # Not at once: the garbage collector goes by way of the Deployment and the ReplicaSet.
+    found += [
+        f"Pod {pod['metadata']['name']} belongs to no model that there is"
+        for pod in sight.pods
+        if pod["metadata"].get("labels", {}).get(MODEL_LABEL) not in names
+    ]
     for model in sight.models:
         found += [f"{model['metadata']['name']}: {text}" for text in _unsettled(model, sight, policy, now)]
     return found
@@ -96,12 +104,12 @@ def observe(model: Manifest, sight: Sight, now: datetime) -> Observed:
 
 def _children(sight: Sight, model: Manifest) -> Mapping[ChildRef, ChildRecord]:
     """Those that belong to the model, and whatever has a name that it may need."""
-    records = [(child_record(item["kind"], item), _owner_uid(item)) for item in sight.children]
+    records = [(child_record(item["kind"], item), owner_of(item)) for item in sight.children]
     name, uid = model["metadata"]["name"], model["metadata"]["uid"]
     return {
         record.ref: record
         for record, owner in records
-        if owner == uid or record.ref.name == name or record.ref.name.startswith(f"{name}-")
+        if owner == (name, uid) or record.ref.name == name or record.ref.name.startswith(f"{name}-")
     }
 
 
@@ -123,18 +131,17 @@ def harmed(sight: Sight, book: Book) -> list[str]:
             found.append(f"{' '.join(where)} of the untouched model was made anew")
         elif _own_writes(after) != _own_writes(before):
             found.append(f"{' '.join(where)} of the untouched model was written")
+    numbers: Counter[tuple[str, int]] = Counter()
     for item in sight.children:
-        owner = owned_by(item)
-        allowed = book.templates[owner.name] + 1 if owner is not None else 0
-        if item["kind"] == DEPLOYMENT.kind and owner is not None and revision(item) > allowed:
-            found.append(
-                f"{owner.name} has had {revision(item)} pod templates, and at most {allowed} were brought about"
-            )
-    expected = {STEADY} | {model["metadata"]["name"] for model in sight.models}
-    for pod in sight.pods:
-        name = pod["metadata"].get("labels", {}).get(MODEL_LABEL)
-        if name not in expected and not pod["metadata"].get("deletionTimestamp"):
-            found.append(f"Pod {pod['metadata']['name']} belongs to no model that there is")
+        owner = owner_of(item)
+        if owner is None:
+            continue
+        allowed = book.templates[owner[0]] + 1
+        if item["kind"] == DEPLOYMENT.kind and revision(item) > allowed:
+            found.append(f"{owner[0]} has had {revision(item)} pod templates, and at most {allowed} were brought about")
+        if item["kind"] == CONTROLLER_REVISION.kind:
+            numbers[(owner[0], item["revision"])] += 1
+    found += [f"{name} has {many} revisions {number}" for (name, number), many in numbers.items() if many > 1]
     return [text for text in found if text]
 
 
@@ -184,11 +191,3 @@ def _differences(path: str, there: Any, would: Any) -> Iterator[str]:
 
 def place(item: Manifest) -> Place:
     return (item["kind"], item["metadata"]["name"])
-
-
-def _owner_uid(item: Manifest) -> str | None:
-    for owner in item["metadata"].get("ownerReferences") or []:
-        if owner.get("controller") and owner["kind"] == MODEL.kind:
-            uid: str = owner["uid"]
-            return uid
-    return None

@@ -135,12 +135,16 @@ def restart_apiserver(state: ClusterState) -> None:
 
 
 def audit_log(state: ClusterState) -> Path:
-    """What ServiceAccounts asked of the API server, one JSON object per line; those of Kubernetes itself aside."""
+    """What ServiceAccounts asked of the API server, one JSON object per line; those of Kubernetes itself aside.
+
+    And before that what the cluster's own rules say.
+    """
     return state.logs / "audit.log"
 
 
 def _audit_flags(state: ClusterState) -> list[str]:
-    rules = [
+    rules: list[dict[str, Any]] = [
+        *state.audit_rules,
         {"level": "None", "userGroups": ["system:serviceaccounts:kube-system"]},
         {"level": "Metadata", "userGroups": ["system:serviceaccounts"], "omitStages": ["RequestReceived"]},
         {"level": "None"},

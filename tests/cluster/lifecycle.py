@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from pydantic import JsonValue
+
 from tests.cluster import components, control_plane, node, ports, process
 from tests.cluster.errors import ClusterError
 from tests.cluster.machine import mounts_below
@@ -52,11 +54,12 @@ class Cluster:
         nodes: int = 1,
         gpus: int = 0,
         owned: bool = False,
+        audit_rules: Sequence[dict[str, JsonValue]] = (),
     ) -> Self:
         """What KUBECONFIG names, else the running cluster of this name and mode, else a new one.
 
         `gpus` is per node. With `owned` the cluster is abandoned, and cleaned by whoever comes next, once this
-        process is gone.
+        process is gone. `audit_rules` of a new one: what its audit log tells besides.
         """
         if os.environ.get("KUBECONFIG"):
             return cls.external()
@@ -68,7 +71,7 @@ class Cluster:
             else:
                 if state is not None:
                     take_down(state)
-                state = _create(name, Mode(mode), nodes, gpus)
+                state = _create(name, Mode(mode), nodes, gpus, audit_rules)
                 _bring_up(state, owned=owned)
         return cls.of(state)
 
@@ -240,13 +243,19 @@ def _refuse_other_shape(state: ClusterState, mode: Mode, nodes: int, gpus: int) 
         )
 
 
-def _create(name: str, mode: Mode, nodes: int, gpus: int) -> ClusterState:
+def _create(name: str, mode: Mode, nodes: int, gpus: int, audit_rules: Sequence[dict[str, JsonValue]]) -> ClusterState:
     if mode is Mode.NODE:
         node.prepare()  # before minutes go into compiling what could not run here
     components.ensure_all(components.NODE if mode is Mode.NODE else components.CONTROL_PLANE)
     owner = process.identify(os.getpid())
     state = ClusterState(
-        name=name, mode=mode, directory=cluster_directory(name), owner=owner, nodes=nodes, gpus_per_node=gpus
+        name=name,
+        mode=mode,
+        directory=cluster_directory(name),
+        owner=owner,
+        nodes=nodes,
+        gpus_per_node=gpus,
+        audit_rules=list(audit_rules),
     )
     with allocation_lock():
         _allocate(state)

@@ -74,6 +74,8 @@ class ClusterState(BaseModel):
     gpus_per_node: int = 0
     registry: str | None = None
     ingress_address: str | None = None
+    audit_rules: list[dict[str, JsonValue]] = []
+    """What the API server's audit log tells, before what it tells anyway."""
     processes: dict[str, ProcessRecord] = {}
     """In starting order: stopping goes backwards."""
     details: dict[str, JsonValue] = {}

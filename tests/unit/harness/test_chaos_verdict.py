@@ -58,6 +58,15 @@ def test_more_pod_templates_than_acts_are_seen() -> None:
 
 def test_a_pod_of_nobody_and_a_child_that_outlives_its_owner_are_seen() -> None:
     pod = thing("Pod", "lost", labels={MODEL_LABEL: "gone"})
-    assert "belongs to no model" in harmed(Sight([], [], [pod]), book())[0]
-    sight = Sight([], [thing("Service", "gone", owner="gone")], [])
-    assert unsettled(sight, policy=None, now=None) == ["Service gone outlives its owner"]  # type: ignore[arg-type]
+    sight = Sight([], [thing("Service", "gone", owner="gone")], [pod])
+    assert unsettled(sight, policy=None, now=None) == [  # type: ignore[arg-type]
+        "Service gone outlives its owner",
+        "Pod lost belongs to no model that there is",
+    ]
+
+
+def test_two_revisions_of_one_number_are_seen() -> None:
+    first = thing("ControllerRevision", "alpha-1", owner="alpha") | {"revision": 2}
+    second = thing("ControllerRevision", "alpha-2", owner="alpha") | {"revision": 2}
+    other = thing("ControllerRevision", "beta-1", owner="beta") | {"revision": 2}
+    assert harmed(Sight([MODEL], [first, second, other], []), book()) == ["alpha has 2 revisions 2"]
