@@ -2,6 +2,9 @@
 
 An event that says the same of the same object is one object with a count. What one object has too many of, and what
 does not fit while too many wait, is dropped and counted.
+
+They are of the core group, although `events.k8s.io` is newer: there `lastTimestamp` must be unset, and by it alone
+`kubectl describe` and `kubectl get events --sort-by=.lastTimestamp` put events in order.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ REFILL_SECONDS: Final = 60.0
 """After these another one may follow. An object that comes and goes all day is told about, not recorded."""
 OBJECTS_LIMIT: Final = 10_000
 NOTE_LIMIT: Final = 1024
-"""Characters. Source: validation of events.k8s.io/v1."""
+"""Characters. Source: the API server's validation of events that have an `eventTime`."""
 
 _log = logging.getLogger(f"{COMPONENT}.events")
 
@@ -107,9 +110,8 @@ class EventRecorder:
     async def _count(self, namespace: str, name: str, moment: datetime) -> None:
         """The server keeps the count: the first answer says how often it was seen, the second writes one more."""
         seen = await self._api.merge(EVENT, namespace, name, {})
-        count = int((seen.get("series") or {}).get("count", 1)) + 1
-        series = {"count": count, "lastObservedTime": _micro_time(moment)}
-        await self._api.merge(EVENT, namespace, name, {"series": series})
+        again = {"count": int(seen.get("count") or 1) + 1, "lastTimestamp": _time(moment)}
+        await self._api.merge(EVENT, namespace, name, again)
 
 
 def event_body(model: ModelRecord, note: Note, moment: datetime, instance: str) -> dict[str, Any]:
@@ -120,14 +122,18 @@ def event_body(model: ModelRecord, note: Note, moment: datetime, instance: str) 
         "apiVersion": EVENT.api_version,
         "kind": EVENT.kind,
         "metadata": {"name": f"{model.key.name}.{digest}", "namespace": model.key.namespace},
-        "eventTime": _micro_time(moment),
+        "eventTime": moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "firstTimestamp": _time(moment),
+        "lastTimestamp": _time(moment),
+        "count": 1,
         "type": note.type,
         "reason": note.reason,
         "action": "Reconcile",
-        "note": text,
-        "reportingController": COMPONENT,
+        "message": text,
+        "source": {"component": COMPONENT},
+        "reportingComponent": COMPONENT,
         "reportingInstance": instance,
-        "regarding": {
+        "involvedObject": {
             "apiVersion": MODEL.api_version,
             "kind": MODEL.kind,
             "name": model.key.name,
@@ -137,5 +143,5 @@ def event_body(model: ModelRecord, note: Note, moment: datetime, instance: str) 
     }
 
 
-def _micro_time(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

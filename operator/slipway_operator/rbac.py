@@ -43,7 +43,7 @@ PERMISSIONS: Final[tuple[Permission, ...]] = (
     Permission("gateway.networking.k8s.io", "gateways", ("get",)),
     Permission("policy", "poddisruptionbudgets", _CHILD_VERBS),
     Permission("", "pods", ("list", "watch")),
-    Permission("events.k8s.io", "events", ("create", "patch")),
+    Permission("", "events", ("create", "patch")),
 )
 """Needed in every namespace that the operator serves."""
 

@@ -43,7 +43,7 @@ class Resource:
 MODEL: Final = Resource(GROUP, VERSION, KIND, PLURAL)
 POD: Final = Resource("", "v1", "Pod", "pods")
 LEASE: Final = Resource("coordination.k8s.io", "v1", "Lease", "leases")
-EVENT: Final = Resource("events.k8s.io", "v1", "Event", "events")
+EVENT: Final = Resource("", "v1", "Event", "events")
 CONFIG_MAP: Final = Resource("", "v1", "ConfigMap", "configmaps")
 SERVICE_ACCOUNT: Final = Resource("", "v1", "ServiceAccount", "serviceaccounts")
 SERVICE: Final = Resource("", "v1", "Service", "services")

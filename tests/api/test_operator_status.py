@@ -280,11 +280,14 @@ def test_one_event_tells_each_transition_and_counts_its_return(
     operator.settle()
     events = {
         (event["type"], event["reason"]): event
-        for event in objects.list("events.events.k8s.io")
-        if event["regarding"]["kind"] == "ModelDeployment"
+        for event in objects.list("events")
+        if event["involvedObject"]["kind"] == "ModelDeployment"
     }
     failure = events["Warning", "ArtifactNotFound"]
-    assert failure["series"]["count"] == 2
-    assert failure["note"] == NOT_FOUND.message
-    assert failure["reportingController"] == "slipway-operator"
-    assert "series" not in events["Normal", "Valid"]
+    assert failure["count"] == 2
+    assert failure["message"] == NOT_FOUND.message
+    assert failure["reportingComponent"] == failure["source"]["component"] == "slipway-operator"
+    assert events["Normal", "Valid"]["count"] == 1
+    # kubectl describe sorts by these; the first failure was told before the first recovery's end.
+    assert failure["firstTimestamp"] <= failure["lastTimestamp"]
+    assert events["Normal", "Valid"]["lastTimestamp"] <= failure["lastTimestamp"]

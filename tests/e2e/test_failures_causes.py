@@ -197,7 +197,7 @@ def test_the_cause_is_found_from_kubectl_alone(failing: dict[str, tuple[Model, C
     described = model.kubectl("describe", "modeldeployment", name)
     assert cause.reason in described.partition("Events:")[2]
     counted = model.kubectl(
-        "get", "events.events.k8s.io", "--field-selector", f"reason={cause.reason},regarding.name={name}",
+        "get", "events", "--field-selector", f"reason={cause.reason},involvedObject.name={name}",
         "-o", "name",
     )  # fmt: skip
     assert len(counted.split()) == 1, "one event for one transition"

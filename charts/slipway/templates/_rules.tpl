@@ -42,7 +42,7 @@
 - apiGroups: ['']
   resources: [pods]
   verbs: [list, watch]
-- apiGroups: [events.k8s.io]
+- apiGroups: ['']
   resources: [events]
   verbs: [create, patch]
 {{- end }}
