@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Mapping
 from time import perf_counter
 from typing import Any, Final
 
-from slipway_operator import adapters, clock, inquiries, probes
+from slipway_operator import adapters, asking, clock, probes
 from slipway_operator.access import load_configuration
 from slipway_operator.cache import Cache
 from slipway_operator.election import Elector
@@ -28,6 +28,7 @@ from slipway_operator.object_metrics import ObjectMetrics
 from slipway_operator.plan import Policy
 from slipway_operator.reconcile import Reconciler
 from slipway_operator.resources import MODEL, Key
+from slipway_operator.route_inquiries import RouteInquirer
 from slipway_operator.route_watch import RouteWatch
 from slipway_operator.settings import Settings
 from slipway_operator.sweep import Sweep
@@ -56,11 +57,24 @@ class Operator:
         objects = ObjectMetrics(self.cache.models.values, settings.object_metrics)
         metrics.about_objects = objects.text
         self.recorder = EventRecorder(api, metrics, platform.node())
-        self.gateways = GatewayApi(api)
-        policy = Policy(settings.render, settings.allowed_schemes, asks=settings.verify_predictions)
+        self.gateways = GatewayApi(api, self.queue.add)
+        policy = Policy(
+            settings.render,
+            settings.allowed_schemes,
+            asks=settings.verify_predictions,
+            asks_routes=settings.verify_routes,
+        )
         self.inquirer = Inquirer(self.cache, metrics, self.queue.add)
+        self.route_inquirer = RouteInquirer(self.cache, self.queue.add)
         self.reconciler = Reconciler(
-            api, self.cache, policy, self.recorder, self.gateways, metrics.ready_seconds.observe, self.inquirer.want
+            api,
+            self.cache,
+            policy,
+            self.recorder,
+            self.gateways,
+            metrics.ready_seconds.observe,
+            self.inquirer.want,
+            self.route_inquirer.want,
         )
         self.sweep = Sweep(api, self.cache, self.queue, metrics, settings.namespaces, self.gateways)
         self.heart = probes.Heart()
@@ -164,8 +178,9 @@ class Operator:
         routes = RouteWatch(self.api, self.cache, self.queue, self.metrics, self.gateways)
         for namespace in self.settings.namespaces or (None,):
             self._start(f"routes-{namespace or 'all'}", routes.run(namespace))
-        for number in range(inquiries.WORKERS):
+        for number in range(asking.WORKERS):
             self._start(f"inquirer-{number}", self.inquirer.work())
+            self._start(f"route-inquirer-{number}", self.route_inquirer.work())
         for number in range(WORKERS):
             self._start(f"worker-{number}", self._work())
 
@@ -183,6 +198,7 @@ class Operator:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.inquirer.close()
+        await self.route_inquirer.close()
         await self.elector.release()
         self.finished.set()
 

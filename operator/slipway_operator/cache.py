@@ -14,6 +14,7 @@ from slipway_operator.api.v1alpha1 import KIND
 from slipway_operator.names import MODEL_LABEL
 from slipway_operator.records import ChildRecord, ModelRecord, Packed, PodRecord
 from slipway_operator.resources import ChildRef, Key
+from slipway_operator.route_verification import RouteVerdict
 from slipway_operator.verification import Verdict
 from slipway_runtime.contract import RuntimeStatus
 
@@ -46,6 +47,8 @@ class Memory:
     """When pods that are not ready were first seen to have started, by uid."""
     verdict: Verdict | None = None
     """What came of the last question that was put to the Service."""
+    route_verdict: RouteVerdict | None = None
+    """What came of the last question that was put to the way in from outside."""
     progress: RuntimeStatus | None = None
     """What a pod told of itself last."""
     rewritten: dict[ChildRef, frozenset[tuple[str, str]]] = field(default_factory=dict)

@@ -1,7 +1,6 @@
-"""Asks Services and pods over the network, beside the passes and never in their way.
+"""Asks Services for predictions, and pods how far they have come.
 
-One inquiry at a time for each ModelDeployment, a few at a time for all. What comes of it goes into the object's memory,
-and the object is looked at again. Nothing secret is sent, so certificates are not checked.
+What comes of it goes into the object's memory, and the object is looked at again.
 """
 
 from __future__ import annotations
@@ -12,9 +11,10 @@ from typing import Final
 
 import aiohttp
 
+from slipway_operator import asking
+from slipway_operator.asking import Asker, reason_of
 from slipway_operator.cache import Cache, Memory
 from slipway_operator.metrics import Metrics
-from slipway_operator.names import COMPONENT
 from slipway_operator.resources import Key
 from slipway_operator.verification import (
     Inquiry,
@@ -25,74 +25,32 @@ from slipway_operator.verification import (
     judge_answer,
     no_answer,
 )
-from slipway_operator.workqueue import WorkQueue
 from slipway_runtime.contract import REVISION_HEADER, RuntimeStatus
 
-WORKERS: Final = 16
-CONNECT_SECONDS: Final = 3.0
 LOOK_SECONDS: Final = 3.0
 LOOK_PERIOD_SECONDS: Final = 10.0
-RETRY_BASE_SECONDS: Final = 0.5
-RETRY_LIMIT_SECONDS: Final = 60.0
-PATIENCE: Final = 4
-"""Attempts in a row before a failure is told: endpoints follow a pod's readiness within a second or two."""
 BODY_LIMIT_BYTES: Final = 64 * 1024
 
 
-class Inquirer:
-    """`wake` has an object looked at again. `work` asks; as many run as inquiries may be under way at a time."""
+class Inquirer(Asker[Inquiry]):
+    """What came of a question is the memory's `verdict`, of a look its `progress`."""
 
     def __init__(self, cache: Cache, metrics: Metrics, wake: Callable[[Key], None]) -> None:
-        self._cache = cache
+        super().__init__(cache, wake)
         self._metrics = metrics
-        self._wake = wake
-        self._wanted: dict[Key, Inquiry] = {}
-        self._attempts: dict[Key, int] = {}
-        self._due: WorkQueue[Key] = WorkQueue()
-        self._session: aiohttp.ClientSession | None = None
 
-    def want(self, key: Key, inquiry: Inquiry | None) -> None:
-        """In place of what was to be asked for this object. The same again changes nothing."""
-        if inquiry == self._wanted.get(key):
-            return
-        self._due.forget(key)
-        self._attempts.pop(key, None)
-        if inquiry is None:
-            self._wanted.pop(key, None)
-            return
-        self._wanted[key] = inquiry
-        if isinstance(inquiry, Question):
-            self._due.add(key)
-        else:
-            # A small artifact is there before anybody could look.
-            self._due.add_after(key, LOOK_PERIOD_SECONDS / 2)
+    def _patience(self, wanted: Inquiry) -> float:
+        # A small artifact is there before anybody could look.
+        return LOOK_PERIOD_SECONDS / 2 if isinstance(wanted, Look) else 0.0
 
-    async def work(self) -> None:
-        """Until closed."""
-        while (key := await self._due.get()) is not None:
-            try:
-                await self._inquire(key)
-            finally:
-                self._due.done(key)
-
-    async def close(self) -> None:
-        self._due.close()
-        if self._session is not None:
-            await self._session.close()
-
-    async def _inquire(self, key: Key) -> None:
-        inquiry, model = self._wanted.get(key), self._cache.models.get(key)
-        if inquiry is None or model is None:
-            self.want(key, None)
-            return
-        memory = self._cache.memory(model)
-        if isinstance(inquiry, Question):
-            verdict = await self._ask(inquiry)
-            if self._wanted.get(key) == inquiry:
+    async def _ask_for(self, key: Key, memory: Memory, wanted: Inquiry) -> None:
+        if isinstance(wanted, Question):
+            verdict = await self._ask(wanted)
+            if self._wanted.get(key) == wanted:
                 self._judge(key, memory, verdict)
         else:
-            told = await self._look(inquiry)
-            if self._wanted.get(key) == inquiry:
+            told = await self._look(wanted)
+            if self._wanted.get(key) == wanted:
                 self._note(key, memory, told)
 
     def _judge(self, key: Key, memory: Memory, verdict: Verdict) -> None:
@@ -104,7 +62,7 @@ class Inquirer:
         known = memory.verdict
         same = known is not None and (known.question, known.reason) == (verdict.question, verdict.reason)
         # The first words stand: later ones differ in request numbers and ports, and say the same.
-        if attempts >= PATIENCE and not same:
+        if attempts >= asking.PATIENCE and not same:
             self._tell(key, memory, verdict)
 
     def _tell(self, key: Key, memory: Memory, verdict: Verdict) -> None:
@@ -123,14 +81,10 @@ class Inquirer:
         if before is None or _shown(before) != _shown(told):
             self._wake(key)
 
-    def _again(self, key: Key) -> int:
-        """Later with each attempt in a row. Returns their number."""
-        attempts = self._attempts[key] = self._attempts.get(key, 0) + 1
-        self._due.add_after(key, min(RETRY_BASE_SECONDS * 2 ** min(attempts, 20), RETRY_LIMIT_SECONDS))
-        return attempts
-
     async def _ask(self, question: Question) -> Verdict:
-        timeout = aiohttp.ClientTimeout(total=question.timeout_seconds + CONNECT_SECONDS, sock_connect=CONNECT_SECONDS)
+        timeout = aiohttp.ClientTimeout(
+            total=question.timeout_seconds + asking.CONNECT_SECONDS, sock_connect=asking.CONNECT_SECONDS
+        )
         try:
             async with self._client().post(question.url, timeout=timeout, allow_redirects=False) as answer:
                 body = await answer.content.read(BODY_LIMIT_BYTES)
@@ -141,7 +95,7 @@ class Inquirer:
         except TimeoutError:
             return no_answer(question, f"nothing came within {timeout.total:.0f} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return no_answer(question, _reason_of(error))
+            return no_answer(question, reason_of(error))
 
     async def _look(self, look: Look) -> RuntimeStatus | None:
         """None: the pod is gone, has not begun to listen, or its image tells nothing."""
@@ -153,13 +107,6 @@ class Inquirer:
                 return RuntimeStatus.model_validate_json(await answer.content.read(BODY_LIMIT_BYTES))
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError):
             return None
-
-    def _client(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            # A connection of its own for each inquiry: one that is kept would lead to the same pod again.
-            connector = aiohttp.TCPConnector(limit=WORKERS, force_close=True, ssl=False)
-            self._session = aiohttp.ClientSession(connector=connector, headers={"User-Agent": COMPONENT})
-        return self._session
 
 
 def _shown(told: RuntimeStatus) -> tuple[str, dict[str, object]]:
@@ -174,9 +121,3 @@ def _error_in(text: str) -> str:
         return text
     error = content.get("error") if isinstance(content, dict) else None
     return error if isinstance(error, str) else text
-
-
-def _reason_of(error: Exception) -> str:
-    """The system's words, without the address that is told already."""
-    cause = getattr(error, "os_error", None) or error
-    return (getattr(cause, "strerror", None) or str(cause) or type(error).__name__).rstrip(".")

@@ -20,6 +20,9 @@ class Listener:
     port: int
     hostname: str
 
+    broken: bool = False
+    """Its controller says that it does not serve, for want of a certificate or of a free port."""
+
     def serves(self, host: str) -> bool:
         if self.hostname.startswith("*."):
             return host.endswith(self.hostname[1:])
@@ -43,14 +46,36 @@ class GatewaySight:
     """Those that a spec names. None: there is no such Gateway. A missing key: we may not read it."""
 
 
+@dataclass(frozen=True)
+class Way:
+    """A URL of the model, and where its host is found: DNS need not know it yet, or not where the operator runs."""
+
+    url: str
+    address: str
+
+
 def gateway_record(body: dict[str, Any]) -> GatewayRecord:
     spec, status = body.get("spec") or {}, body.get("status") or {}
+    broken = {item["name"] for item in status.get("listeners") or [] if _is_broken(item)}
     return GatewayRecord(
         listeners=tuple(
-            Listener(item["name"], item["protocol"], int(item["port"]), item.get("hostname") or "")
+            Listener(
+                item["name"],
+                item["protocol"],
+                int(item["port"]),
+                item.get("hostname") or "",
+                broken=item["name"] in broken,
+            )
             for item in spec.get("listeners") or []
         ),
         addresses=tuple(item["value"] for item in status.get("addresses") or []),
+    )
+
+
+def _is_broken(said: dict[str, Any]) -> bool:
+    return any(
+        item["type"] in ("Accepted", "Programmed") and item["status"] == "False"
+        for item in said.get("conditions") or []
     )
 
 

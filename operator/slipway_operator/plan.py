@@ -34,6 +34,7 @@ from slipway_operator.render.revision import render_revision
 from slipway_operator.resources import CONFIG_MAP, DEPLOYMENT, HTTP_ROUTE, ChildRef, child_ref
 from slipway_operator.retention import with_older_configurations
 from slipway_operator.revisions import Chosen, choose
+from slipway_operator.route_verification import RouteQuestion
 from slipway_operator.status import Note, Situation, report
 from slipway_operator.surge import Surge, replacing, surge, told
 from slipway_operator.verification import Inquiry
@@ -50,6 +51,8 @@ class Policy:
     allowed_schemes: frozenset[str]
     asks: bool = False
     """Services are asked for a prediction before an object is Ready, and pods how far they have come."""
+    asks_routes: bool = False
+    """So are the ways in from outside, before their URL is told."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ class Plan:
     notes: list[Note] = field(default_factory=list)
     inquiry: Inquiry | None = None
     """What is to be asked over the network, until it is answered."""
+    route_question: RouteQuestion | None = None
+    """The same of the way in from outside."""
     requeue_after: float | None = None
     """Seconds until time alone may change the plan."""
 
@@ -139,7 +144,9 @@ def plan(observed: Observed, policy: Policy) -> Plan:
             gateway_api=observed.gateway_api,
             asks=policy.asks and deployment is not None and names_revision(deployment),
             started_seen=observed.memory.started_seen,
+            asks_routes=policy.asks_routes,
             verdict=observed.memory.verdict,
+            route_verdict=observed.memory.route_verdict,
             told=observed.memory.progress,
         )
     )
@@ -149,6 +156,7 @@ def plan(observed: Observed, policy: Policy) -> Plan:
         status=verdict.status,
         notes=verdict.notes,
         inquiry=verdict.inquiry,
+        route_question=verdict.route_question,
         requeue_after=_requeue_after(verdict.look_again_seconds, desired, observed),
     )
 

@@ -25,6 +25,7 @@ from slipway_operator.plan import Apply, Observed, Plan, Policy, plan, wanted_ch
 from slipway_operator.pod_causes import is_started_and_unready
 from slipway_operator.records import ChildRecord, ModelRecord, child_record
 from slipway_operator.resources import HTTP_ROUTE, ChildRef, Key
+from slipway_operator.route_verification import RouteQuestion
 from slipway_operator.verification import Inquiry, Question
 
 REFUSED_RETRY_BASE_SECONDS: Final = 2.0
@@ -46,12 +47,15 @@ class Reconciler:
     """Told how long it took, whenever one becomes Ready."""
     inquire: Callable[[Key, Inquiry | None], None] = lambda key, inquiry: None
     """Told what is to be asked over the network, in place of what was before."""
+    inquire_route: Callable[[Key, RouteQuestion | None], None] = lambda key, question: None
+    """The same for the way in from outside."""
 
     async def reconcile(self, key: Key) -> float | None:
         """Returns the seconds until time alone may change something; None where events suffice."""
         model = self.cache.models.get(key)
         if model is None or model.deleting:
             self.inquire(key, None)
+            self.inquire_route(key, None)
             return None
         memory = self.cache.memory(model)
         sight = await self.gateways.sight(model)
@@ -65,6 +69,7 @@ class Reconciler:
             # Nothing serves: what was answered before says nothing about the pods that will.
             memory.verdict = None
         self.inquire(key, wanted.inquiry)
+        self.inquire_route(key, wanted.route_question)
         return wanted.requeue_after
 
     def _observed(

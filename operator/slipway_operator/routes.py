@@ -1,24 +1,22 @@
 """The way to the model from outside: whether it is there (RouteReady), and its URL. Pure.
 
-A URL is told only when a controller has taken the route and the address is known.
+A URL is told only when a controller has taken the route and the address is known. Whether it answers is another
+question: `route_proof`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from slipway_operator.api.reasons import Reason
 from slipway_operator.api.v1alpha1 import GatewayExposure, IngressExposure, ModelDeploymentSpec, ParentReference
 from slipway_operator.conditions import Claim
-from slipway_operator.listeners import USUAL_PORTS, GatewaySight, Listener, url
+from slipway_operator.listeners import USUAL_PORTS, GatewaySight, Listener, Way, url
 from slipway_operator.records import ChildRecord, RouteParent
 from slipway_operator.render.service import is_encrypted, service_exposure
 from slipway_operator.resources import HTTP_ROUTE, INGRESS, SERVICE, ChildRef, Key
-
-LOOK_AGAIN_SECONDS: Final = 10.0
-"""Gateways are not ours to watch; while one is in the way we look again."""
 
 _PROTOCOLS: Final = {"HTTPS": "https", "HTTP": "http"}
 """In the order of preference, with the scheme of each."""
@@ -29,8 +27,13 @@ class Route:
     """`claim` is the condition RouteReady."""
 
     claim: Claim
-    url: str | None = None
-    look_again_seconds: float | None = None
+    ways: tuple[Way, ...] = ()
+    """To the model, the best one first."""
+
+    @property
+    def url(self) -> str | None:
+        """Where nobody asks whether it answers."""
+        return self.ways[0].url if self.ways else None
 
 
 def find_route(key: Key, spec: ModelDeploymentSpec, own: Mapping[ChildRef, ChildRecord], sight: GatewaySight) -> Route:
@@ -49,7 +52,8 @@ def _by_ingress(ingress: IngressExposure, live: ChildRecord | None) -> Route:
         return Route(Claim("False", Reason.ADDRESS_PENDING, f"The Ingress has no address yet; it is of {given}."))
     scheme = "https" if ingress.tls is not None else "http"
     found = url(scheme, ingress.host or live.addresses[0], USUAL_PORTS[scheme], ingress.path.rstrip("/"))
-    return Route(Claim("True", Reason.ADDRESS_ASSIGNED, "The Ingress has an address."), found)
+    claim = Claim("True", Reason.ADDRESS_ASSIGNED, "The Ingress has an address.")
+    return Route(claim, (Way(found, live.addresses[0]),))
 
 
 def _by_service(spec: ModelDeploymentSpec, live: ChildRecord | None) -> Route:
@@ -60,7 +64,8 @@ def _by_service(spec: ModelDeploymentSpec, live: ChildRecord | None) -> Route:
         if not live.addresses:
             return Route(Claim("False", Reason.ADDRESS_PENDING, "The Service's load balancer has no address yet."))
         found = url("https" if is_encrypted(spec) else "http", live.addresses[0], exposure.port, "")
-        return Route(Claim("True", Reason.ADDRESS_ASSIGNED, "The Service's load balancer has an address."), found)
+        claim = Claim("True", Reason.ADDRESS_ASSIGNED, "The Service's load balancer has an address.")
+        return Route(claim, (Way(found, live.addresses[0]),))
     said = "No Ingress was asked for; the Service is the route."
     if exposure.type == "NodePort" and (number := live.body["spec"]["ports"][0].get("nodePort")):
         said = f"The Service is the route, from outside at port {number} of every node."
@@ -82,13 +87,13 @@ def _by_gateway(key: Key, gateway: GatewayExposure, live: ChildRecord | None, si
         return Route(Claim("Unknown", Reason.RECONCILING, "The HTTPRoute does not exist yet."))
     problems = {reference: _problem(key, reference, live, sight) for reference in gateway.parent_refs}
     accepted = [reference for reference, problem in problems.items() if problem is None]
-    found = next(filter(None, (_url(key, reference, gateway, sight) for reference in accepted)), None)
+    found = tuple(dict.fromkeys(way for reference in accepted for way in _ways(key, reference, gateway, sight)))
     problem = next(filter(None, problems.values()), None)
-    if problem is None and found is None:
-        return Route(_without_url(_gateway_key(key, accepted[0]), sight), None, LOOK_AGAIN_SECONDS)
+    if problem is None and not found:
+        return Route(_without_url(_gateway_key(key, accepted[0]), sight))
     if problem is None:
         return Route(Claim("True", Reason.ROUTE_ACCEPTED, "The Gateway has accepted the HTTPRoute."), found)
-    return Route(problem, found, LOOK_AGAIN_SECONDS)
+    return Route(problem, found)
 
 
 def _problem(key: Key, reference: ParentReference, live: ChildRecord, sight: GatewaySight) -> Claim | None:
@@ -118,8 +123,8 @@ def _problem(key: Key, reference: ParentReference, live: ChildRecord, sight: Gat
         return Claim(
             "False",
             Reason.ROUTE_NOT_ACCEPTED,
-            f"At Gateway {gateway} the HTTPRoute is not {kind}: {condition.reason}: {condition.message}"
-            f" (from {held.controller})",
+            f"At Gateway {gateway} the HTTPRoute is not {kind}: "
+            f"{': '.join(filter(None, (condition.reason, condition.message)))} (from {held.controller})",
         )
     return None
 
@@ -136,18 +141,19 @@ def _gateway_key(key: Key, reference: ParentReference) -> Key:
     return Key(reference.namespace or key.namespace, reference.name)
 
 
-def _url(key: Key, reference: ParentReference, exposure: GatewayExposure, sight: GatewaySight) -> str | None:
+def _ways(key: Key, reference: ParentReference, exposure: GatewayExposure, sight: GatewaySight) -> Iterator[Way]:
+    """One for each listener that may serve the route: which of them do, its status does not say."""
     gateway = sight.gateways.get(_gateway_key(key, reference))
     if gateway is None:
-        return None
+        return
     for protocol, scheme in _PROTOCOLS.items():
         for listener in gateway.listeners:
-            if listener.protocol != protocol or not _is_meant(listener, reference):
+            if listener.protocol != protocol or listener.broken or not _is_meant(listener, reference):
                 continue
             host = _host(listener, exposure, gateway.addresses)
             if host is not None:
-                return url(scheme, host, listener.port, exposure.path.rstrip("/"))
-    return None
+                found = url(scheme, host, listener.port, exposure.path.rstrip("/"))
+                yield Way(found, next(iter(gateway.addresses), host))
 
 
 def _is_meant(listener: Listener, reference: ParentReference) -> bool:

@@ -54,6 +54,8 @@ class Settings:
     sweep_seconds: float
     verify_predictions: bool
     """Only where the operator is inside the cluster's network."""
+    verify_routes: bool
+    """Only where the addresses of Ingresses and Gateways can be reached from there, and nothing else answers first."""
     lease: LeaseSettings
 
 
@@ -83,6 +85,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         writes_per_second=_number(environment, "SLIPWAY_WRITES_PER_SECOND", "50", 1, 10_000),
         sweep_seconds=_number(environment, "SLIPWAY_SWEEP_SECONDS", "300", 1, 86_400),
         verify_predictions=_verifies(environment),
+        verify_routes=_choice(environment, "SLIPWAY_VERIFY_ROUTES", "true", BOOLEANS) == "true",
         lease=_lease(environment),
     )
 

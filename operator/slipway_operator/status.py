@@ -19,7 +19,9 @@ from slipway_operator.records import ChildRecord, DeploymentState, ModelRecord, 
 from slipway_operator.render.service import is_encrypted, service_exposure
 from slipway_operator.resources import DEPLOYMENT, SERVICE, ChildRef
 from slipway_operator.revisions import Chosen, revision_status, rolled_back_to
-from slipway_operator.routes import Route, find_route
+from slipway_operator.route_proof import RouteProof, prove_route
+from slipway_operator.route_verification import RouteQuestion, RouteVerdict
+from slipway_operator.routes import find_route
 from slipway_operator.scaling import scaling, wanted_replicas
 from slipway_operator.verification import Inquiry, Verdict, artifact_status, question_for, verification_status
 from slipway_runtime.contract import RuntimeStatus
@@ -65,7 +67,7 @@ _NORMAL: Final = frozenset(
 
 @dataclass(frozen=True)
 class Note:
-    """One event of `events.k8s.io`. `type` is Normal or Warning."""
+    """One event. `type` is Normal or Warning."""
 
     type: str
     reason: str
@@ -79,6 +81,8 @@ class Report:
     look_again_seconds: float | None
     inquiry: Inquiry | None
     """What is to be asked of the Service or of a pod."""
+    route_question: RouteQuestion | None = None
+    """What is to be asked of the way in from outside."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,10 @@ class Situation:
     """The installation lets Services and pods be asked, and these pods answer."""
     started_seen: Mapping[str, datetime] = field(default_factory=dict)
     """When pods that are not ready were first seen to have started, by uid."""
+    asks_routes: bool = False
+    """The same for the ways in from outside."""
     verdict: Verdict | None = None
+    route_verdict: RouteVerdict | None = None
     told: RuntimeStatus | None = None
     """What a pod told of itself last."""
 
@@ -162,16 +169,19 @@ def report(situation: Situation) -> Report:
         "verification": verification_status(proof.verified, situation.previous, now) if proof.verified else None,
         "lastFailure": _last_failure(situation, diagnosis.worst or proof.failure, ready=is_ready(view), now=now),
     }
-    due = [route.look_again_seconds] if route.look_again_seconds is not None else []
-    if diagnosis.look_again is not None:
-        due.append(max((diagnosis.look_again - situation.now).total_seconds(), 0.0) + 1)
     status |= revision_status(situation.chosen, situation.previous, complete=is_complete(view) and is_ready(view))
     return Report(
         status={name: value for name, value in status.items() if value is not None},
         notes=_notes(claims, previous),
-        look_again_seconds=min(due, default=None),
+        look_again_seconds=_look_again_seconds(diagnosis, situation.now),
         inquiry=_inquiry(situation, proof, artifact),
+        # Behind a Service that does not answer no route can.
+        route_question=route.question if proof.question is None else None,
     )
+
+
+def _look_again_seconds(diagnosis: Diagnosis, now: datetime) -> float | None:
+    return max((diagnosis.look_again - now).total_seconds(), 0.0) + 1 if diagnosis.look_again is not None else None
 
 
 def _artifact(situation: Situation) -> Status:
@@ -188,9 +198,13 @@ def _proof(situation: Situation, view: View) -> Proof:
         port=service_exposure(spec).port,
         encrypted=is_encrypted(spec),
         revision=revision,
-        timeout_seconds=(spec.traffic or Traffic()).request_timeout_seconds,
+        timeout_seconds=_longest_prediction_seconds(spec),
     )
     return prove(question, situation.verdict, situation.previous, was_ready=view.was_ready)
+
+
+def _longest_prediction_seconds(spec: ModelDeploymentSpec) -> float:
+    return (spec.traffic or Traffic()).request_timeout_seconds
 
 
 def _inquiry(situation: Situation, proof: Proof, artifact: Status) -> Inquiry | None:
@@ -224,7 +238,7 @@ def _steadied(failure: Failure, situation: Situation) -> Failure:
     return replace(failure, message=known["message"]) if same else failure
 
 
-def _view(situation: Situation, diagnosis: Diagnosis, route: Route, artifact: Status) -> View:
+def _view(situation: Situation, diagnosis: Diagnosis, route: RouteProof, artifact: Status) -> View:
     deployment = situation.deployment
     progressing = deployment.conditions.get("Progressing") if deployment else None
     worst = diagnosis.worst
@@ -267,10 +281,21 @@ def _older_pods_left(situation: Situation, deployment: DeploymentState | None) -
     return deployment is not None and deployment.replicas != deployment.updated_replicas
 
 
-def _route(situation: Situation) -> Route:
-    if situation.spec is None:
-        return Route(Claim("Unknown", Reason.RECONCILING, "The spec cannot be read."), situation.previous.get("url"))
-    return find_route(situation.model.key, situation.spec, situation.own, situation.gateway_api)
+def _route(situation: Situation) -> RouteProof:
+    spec = situation.spec
+    if spec is None:
+        claim = Claim("Unknown", Reason.RECONCILING, "The spec cannot be read.")
+        return RouteProof(claim, situation.previous.get("url"))
+    found = find_route(situation.model.key, spec, situation.own, situation.gateway_api)
+    if not (situation.asks and situation.asks_routes):
+        return RouteProof(found.claim, found.url)
+    return prove_route(
+        found,
+        situation.route_verdict,
+        situation.previous,
+        revisions=frozenset(filter(None, (pod.template_hash for pod in situation.serving))),
+        timeout_seconds=_longest_prediction_seconds(spec),
+    )
 
 
 def _internal_url(situation: Situation) -> str | None:

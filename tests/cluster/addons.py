@@ -1,4 +1,5 @@
-"""Cluster DNS (CoreDNS) and the Ingress controller (Traefik), as processes on the first node's address."""
+"""Cluster DNS (CoreDNS) and the controller of Ingresses and Gateways (Traefik), as processes at the first node's
+address."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import sysconfig
 from pathlib import Path
 from typing import Any, Final
 
-from tests.cluster import control_plane, process
+from tests.cluster import control_plane, gateway_api, process
 from tests.cluster.command import run
 from tests.cluster.components import ensure
 from tests.cluster.errors import RequirementError
@@ -31,6 +32,8 @@ _TOKEN_DURATION: Final = "8760h"  # longer than any cluster of this kind lives
 def start(state: ClusterState, node: Node) -> None:
     """Returns once they were told everything; `wait_until_ready` says when they answer."""
     apply(state, (MANIFESTS / "coredns.yaml").read_text(encoding="utf-8"))
+    # Before Traefik, which does nothing, not even for Ingresses, until it sees every kind that it watches.
+    apply(state, json.dumps({"apiVersion": "v1", "kind": "List", "items": gateway_api.crds()}))
     apply(state, (MANIFESTS / "traefik.yaml").read_text(encoding="utf-8"))
     apply(state, json.dumps(dns_service(state, node)))
     _start_coredns(state, node)
@@ -105,6 +108,9 @@ def corefile(node: Node, kubeconfig: Path) -> str:
 
 
 def traefik_configuration(state: ClusterState, node: Node, token: Path) -> dict[str, Any]:
+    """Listeners of a Gateway are served at ports that an entry point has: 80 and 443."""
+    server = {"endpoint": state.server, "certAuthFilePath": str(state.pki / "ca.crt"), "token": str(token)}
+    address = {"ip": str(node.address)}
     return {
         "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
         "log": {"level": "INFO", "noColor": True},
@@ -114,13 +120,8 @@ def traefik_configuration(state: ClusterState, node: Node, token: Path) -> dict[
         },
         "providers": {
             "providersThrottleDuration": "100ms",  # 2 s unless told; tests wait for each route
-            "kubernetesIngress": {
-                "endpoint": state.server,
-                "certAuthFilePath": str(state.pki / "ca.crt"),
-                "token": str(token),
-                "ingressClass": "traefik",
-                "ingressEndpoint": {"ip": str(node.address)},
-            },
+            "kubernetesIngress": {**server, "ingressClass": "traefik", "ingressEndpoint": address},
+            "kubernetesGateway": {**server, "statusAddress": address},
         },
     }
 

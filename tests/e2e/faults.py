@@ -46,6 +46,14 @@ HANDLERS: Final = {
                 raise RuntimeError("broken since it is ready")
             return {"y": batch["x"].sum(axis=1)}
         """,
+    "dawdles-when-asked": """
+        import time
+
+        def predict(batch):
+            if batch["x"].max() > 1000:
+                time.sleep(6)
+            return {"y": batch["x"].sum(axis=1)}
+        """,
     "fills-its-disk": """
         import time
 

@@ -27,7 +27,8 @@ class ConditionType(StrEnum):
     """The change does not go on by itself; the reason says why. Tools that wait for an object (Flux, helm) give up."""
     ROUTE_READY = "RouteReady"
     """The way in from outside is there: the Ingress or the load balancer has an address, the Gateway has accepted the
-    HTTPRoute. True as well when only the Service was asked for."""
+    HTTPRoute, and a prediction that the operator sent that way was answered (`operator.verifyRoutes`). True as well
+    when only the Service was asked for."""
     SCALING_LIMITED = "ScalingLimited"
     """`spec.replicas` is outside of the bounds of `spec.autoscaling`, and is carried out as far as they go."""
     ROLLED_BACK = "RolledBack"
@@ -107,7 +108,7 @@ class Reason(StrEnum):
     NODE_LOST = "NodeLost"
     """The pod's node does not answer. The cluster replaces the pod after some minutes; look at the node."""
     VERIFYING = "Verifying"
-    """Pods of this generation are ready, and a prediction through their Service is under way."""
+    """Pods of this generation are ready, and a prediction through their Service, or through the route, is under way."""
     PREDICTION_FAILED = "PredictionFailed"
     """Pods are ready, and a prediction through the Service failed. The message has the server's own words."""
     SERVICE_UNREACHABLE = "ServiceUnreachable"
@@ -134,6 +135,10 @@ class Reason(StrEnum):
     """A Gateway controller refuses the HTTPRoute. The message has its reason and its words."""
     ROUTE_ACCEPTED = "RouteAccepted"
     """Every Gateway that was asked for has accepted the HTTPRoute."""
+    ROUTE_UNANSWERED = "RouteUnanswered"
+    """The Ingress, the HTTPRoute or the load balancer is accepted, and a prediction that the operator sent that way was
+    not answered by a pod of the model. The message has what came instead. Look for another route with the same host and
+    path. Where the operator cannot reach the address, set `operator.verifyRoutes` to false."""
     PAUSED = "Paused"
     """`spec.paused` is true. Given by another condition: changes wait. Set it to false to have them carried out."""
     ACTIVE = "Active"

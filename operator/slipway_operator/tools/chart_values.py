@@ -75,6 +75,9 @@ class Operator(Values):
     verify_predictions: bool = True
     """Ask each Service for a prediction before its ModelDeployment is Ready, and pods how far they have come. Set it to
     false where the operator cannot reach pods and Services."""
+    verify_routes: bool = True
+    """Ask each Ingress, Gateway and load balancer for a prediction as well, before its URL is in the status. Set it to
+    false where the operator cannot reach their addresses, and where others answer before the model, such as a login."""
     extra_env: list[Object] = []
     """Further environment variables, as in a container."""
     extra_volumes: list[Object] = []

@@ -13,7 +13,8 @@ from typing import Any, Final
 import pytest
 from aiohttp import web
 
-from slipway_operator import inquiries
+from slipway_operator import asking, inquiries
+from slipway_operator.asking import PATIENCE
 from slipway_operator.cache import Cache, Memory
 from slipway_operator.inquiries import Inquirer
 from slipway_operator.metrics import Metrics
@@ -61,7 +62,7 @@ class Asked:
 
 
 @asynccontextmanager
-async def asking(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[Asked, str]]:
+async def at_work(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[Asked, str]]:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -81,9 +82,9 @@ async def asking(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIter
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inquiries, "RETRY_BASE_SECONDS", 0.005)
+    monkeypatch.setattr(asking, "RETRY_BASE_SECONDS", 0.005)
     monkeypatch.setattr(inquiries, "LOOK_PERIOD_SECONDS", 0.02)
-    monkeypatch.setattr(inquiries, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(asking, "CONNECT_SECONDS", 0.5)
 
 
 def question(base: str, revision: str = "rev") -> Question:
@@ -105,7 +106,7 @@ async def test_a_prediction_is_asked_once() -> None:
         seen.append(request)
         return web.Response(text=SERVING.to_json(), headers=OWN)
 
-    async with asking(answer) as (asked, base):
+    async with at_work(answer) as (asked, base):
         asked.inquirer.want(KEY, question(base))
         asked.inquirer.want(KEY, question(base))
         await asked.until(lambda: bool(asked.woken))
@@ -129,13 +130,13 @@ async def test_a_failure_is_told_after_a_few_attempts_and_its_end_at_once() -> N
             return web.json_response({"error": f"broken, request {count}"}, status=500, headers=OWN)
         return web.Response(text=SERVING.to_json(), headers=OWN)
 
-    async with asking(answer) as (asked, base):
+    async with at_work(answer) as (asked, base):
         asked.inquirer.want(KEY, question(base))
         await asked.until(lambda: bool(asked.woken))
         told = asked.memory.verdict
         assert told is not None
         assert told.reason == "PredictionFailed"
-        assert told.message.endswith(f"broken, request {inquiries.PATIENCE}")
+        assert told.message.endswith(f"broken, request {PATIENCE}")
         await asked.until(lambda: asked.memory.verdict is not None and asked.memory.verdict.holds)
         # Once for the failure, whose words stand while it lasts, and once for its end.
         assert asked.woken == [KEY, KEY]
@@ -144,7 +145,7 @@ async def test_a_failure_is_told_after_a_few_attempts_and_its_end_at_once() -> N
 
 @played
 async def test_where_nothing_listens_the_systems_words_are_told() -> None:
-    async with asking(answers(200)) as (asked, _):
+    async with at_work(answers(200)) as (asked, _):
         asked.inquirer.want(KEY, question("http://127.0.0.1:1"))
         await asked.until(lambda: bool(asked.woken))
         assert asked.memory.verdict is not None
@@ -160,7 +161,7 @@ async def test_a_server_that_hangs_is_given_up() -> None:
         await asyncio.sleep(60)
         return web.Response()
 
-    async with asking(answer) as (asked, base):
+    async with at_work(answer) as (asked, base):
         asked.inquirer.want(KEY, Question(f"{base}/slipway/verify", "rev", "svc", 0.05))
         await asked.until(lambda: bool(asked.woken))
         assert asked.memory.verdict is not None
@@ -175,7 +176,7 @@ async def test_what_is_no_longer_wanted_is_not_told() -> None:
         await gate.wait()
         return web.Response(text=SERVING.to_json(), headers=OWN)
 
-    async with asking(answer) as (asked, base):
+    async with at_work(answer) as (asked, base):
         asked.inquirer.want(KEY, question(base))
         await asyncio.sleep(0.05)
         asked.inquirer.want(KEY, None)
@@ -195,7 +196,7 @@ async def test_progress_wakes_nobody_while_its_steps_are_the_same() -> None:
         status = RuntimeStatus(revision="rev", stage=Stage.FETCH, fetched_bytes=received, artifact_bytes=1000)
         return web.Response(text=status.to_json())
 
-    async with asking(answer) as (asked, base):
+    async with at_work(answer) as (asked, base):
         asked.inquirer.want(KEY, Look(f"{base}/statusz", "rev"))
         await asked.until(lambda: received >= 200)
         asked.inquirer.want(KEY, None)
@@ -213,7 +214,7 @@ async def test_a_pod_that_tells_nothing_is_asked_less_and_less() -> None:
         count += 1
         return web.Response(status=404)
 
-    async with asking(answer) as (asked, base):
+    async with at_work(answer) as (asked, base):
         asked.inquirer.want(KEY, Look(f"{base}/statusz", "rev"))
         await asyncio.sleep(0.5)
         assert 3 <= count <= 8
@@ -229,7 +230,7 @@ async def test_an_object_that_is_gone_is_forgotten() -> None:
         count += 1
         return web.Response(status=500, headers=OWN)
 
-    async with asking(answer) as (asked, base):
+    async with at_work(answer) as (asked, base):
         asked.inquirer.want(KEY, question(base))
         await asked.until(lambda: count >= 1)
         asked.cache.remove_model(KEY, model().uid, 99)
@@ -245,7 +246,7 @@ def test_a_certificate_is_not_checked_as_nothing_secret_is_sent(tmp_path: Path) 
     tls.load_cert_chain(certificate, key)
 
     async def scenario() -> None:
-        async with asking(answers(200, SERVING.to_json()), tls) as (asked, base):
+        async with at_work(answers(200, SERVING.to_json()), tls) as (asked, base):
             asked.inquirer.want(KEY, question(base))
             await asked.until(lambda: asked.memory.verdict is not None)
             assert asked.memory.verdict is not None

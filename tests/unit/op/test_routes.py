@@ -7,11 +7,11 @@ from typing import Any, Final
 import pytest
 
 from slipway_operator.api.v1alpha1 import ModelDeploymentSpec
-from slipway_operator.listeners import GatewayRecord, GatewaySight, gateway_record
+from slipway_operator.listeners import GatewayRecord, GatewaySight, Way, gateway_record
 from slipway_operator.records import ChildRecord, child_record
 from slipway_operator.render.manifest import Manifest
 from slipway_operator.resources import ChildRef, Key
-from slipway_operator.routes import LOOK_AGAIN_SECONDS, Route, find_route
+from slipway_operator.routes import Route, find_route
 
 pytestmark = pytest.mark.unit
 
@@ -75,7 +75,6 @@ def test_a_url_is_told_once_the_gateway_has_accepted_the_route() -> None:
     route = by_gateway(said(*GOOD), seen=gateway(), path="/models/digits")
     assert verdict(route) == ("True", "RouteAccepted")
     assert route.url == "http://digits.example.com/models/digits/"
-    assert route.look_again_seconds is None
 
 
 def test_https_is_preferred_and_an_unusual_port_is_in_the_url() -> None:
@@ -88,6 +87,42 @@ def test_https_is_preferred_and_an_unusual_port_is_in_the_url() -> None:
     only_web = {"sectionName": "web"}
     route = by_gateway(said(*GOOD, parent=only_web), seen=gateway(*listeners), parentRefs=[PARENT | only_web])
     assert route.url == "http://digits.example.com/"
+
+
+def test_every_listener_that_may_serve_the_route_is_a_way_asked_at_the_gateways_address() -> None:
+    listeners = (
+        {"name": "web", "protocol": "HTTP", "port": 80},
+        {"name": "secure", "protocol": "HTTPS", "port": 443},
+        {"name": "other", "protocol": "HTTPS", "port": 8443, "hostname": "*.example.org"},
+    )
+    route = by_gateway(said(*GOOD), seen=gateway(*listeners, addresses=("10.0.0.9",)))
+    assert route.ways == (
+        Way("https://digits.example.com/", "10.0.0.9"),
+        Way("http://digits.example.com/", "10.0.0.9"),
+    )
+    assert by_gateway(said(*GOOD), seen=gateway()).ways == (Way("http://digits.example.com/", "digits.example.com"),)
+
+
+@pytest.mark.parametrize("kind", ["Accepted", "Programmed"])
+def test_a_listener_that_its_controller_does_not_serve_is_no_way(kind: str) -> None:
+    spoken = {"name": "secure", "conditions": [{"type": kind, "status": "False", "reason": "Invalid"}]}
+    seen = gateway_record(
+        {
+            "spec": {
+                "listeners": [
+                    {"name": "secure", "protocol": "HTTPS", "port": 443},
+                    {"name": "web", "protocol": "HTTP", "port": 80},
+                ]
+            },
+            "status": {"listeners": [spoken]},
+        }
+    )
+    assert [way.url for way in by_gateway(said(*GOOD), seen=seen).ways] == ["http://digits.example.com/"]
+
+
+def test_a_controller_of_one_word_is_quoted_with_it_alone() -> None:
+    route = by_gateway(said(("Accepted", "False"), message=""), seen=gateway())
+    assert route.claim.message.endswith("is not Accepted: AcceptedReason (from example.com/gateway)")
 
 
 @pytest.mark.parametrize(
@@ -139,7 +174,6 @@ def test_what_a_controller_says_is_passed_on(parents: list[Manifest], reason: st
     assert verdict(route) == ("False", reason)
     assert words in route.claim.message
     assert route.url is None
-    assert route.look_again_seconds == LOOK_AGAIN_SECONDS
 
 
 def test_a_controller_that_names_no_generation_is_believed() -> None:

@@ -47,6 +47,7 @@ def test_namespaces_are_a_list_without_repetition() -> None:
         ("SLIPWAY_LEASE_RENEW_DEADLINE_SECONDS", "13", "four fifths of SLIPWAY_LEASE_DURATION_SECONDS"),
         ("SLIPWAY_LEASE_RETRY_SECONDS", "4", "a third of SLIPWAY_LEASE_RENEW_DEADLINE_SECONDS"),
         ("SLIPWAY_VERIFY_PREDICTIONS", "yes", "'true'"),
+        ("SLIPWAY_VERIFY_ROUTES", "no", "'false'"),
         ("SLIPWAY_OPERATOR_NAMESPACE", "A_B", "the namespace that the operator runs in"),
     ],
 )
