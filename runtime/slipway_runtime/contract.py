@@ -239,7 +239,8 @@ class AccessLogConfig(Wire):
 
     enabled: bool = True
     max_lines_per_second: Annotated[int, Field(ge=0)] = 10
-    """Answers of 2xx beyond are counted and left out; 5xx are always written."""
+    """Lines of 2xx, and of clients' errors, beyond this are counted and left out; faults of the server are always
+    written."""
 
 
 class RuntimeConfig(Wire):

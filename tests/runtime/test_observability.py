@@ -96,6 +96,19 @@ def test_answers_tell_where_the_time_went(server: RuntimeServer) -> None:
     ), timing
 
 
+def test_a_clients_own_timeout_spends_no_error_budget(server: RuntimeServer) -> None:
+    def missed() -> list[str]:
+        return re.findall(r'sla_requests_total\{met="false",objective="p95"\} (\S+)', server.metrics())
+
+    before = missed()
+    hurried = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [0] * 4}]}
+    response = httpx.post(
+        f"{server.uri}/v2/models/linear/infer", json=hurried | {"parameters": {"timeout": 1}}, timeout=30
+    )
+    assert (response.status_code, response.json()["code"]) == (504, "deadline_in_queue")
+    assert missed() == before
+
+
 @pytest.mark.feature("runtime-metrics")
 def test_metrics_are_what_prometheus_reads(server: RuntimeServer) -> None:
     httpx.post(f"{server.uri}/predict", json=BODY)

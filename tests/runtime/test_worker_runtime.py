@@ -111,6 +111,17 @@ def test_the_choice_is_told_in_log_metrics_and_metadata(slow: RuntimeServer) -> 
     assert metric(slow, "slipway_runtime_shared_memory_bytes") > 0
 
 
+def test_the_log_tells_which_worker_computed(slow: RuntimeServer) -> None:
+    for _ in range(2):
+        assert predict(slow, QUICK).status_code == 200
+
+    def served_by() -> list[object]:
+        return [line.get("worker") for line in slow.log if line.get("path") == "/v2/models/slow/infer"]
+
+    wait_until(lambda: len(served_by()) >= 2, "a line for each request")
+    assert set(served_by()) <= {"0", "1"}
+
+
 @pytest.mark.feature("worker-restart", "worker-requests", "one-queue")
 def test_a_killed_worker_costs_no_answer_while_another_is_there(slow: RuntimeServer) -> None:
     with ThreadPoolExecutor() as pool:

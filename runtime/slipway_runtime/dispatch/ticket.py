@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from slipway_runtime.models.datatypes import Array
 from slipway_runtime.protocol.errors import ApiError
+from slipway_runtime.telemetry.record import RequestRecord
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +34,8 @@ class Ticket:
     """Of all batches with rows of it."""
     batch_rows: int = 0
     """Rows of the last batch it was part of."""
+    worker: str = ""
+    """Of the last batch: `Execution.worker`."""
     attempts: int = 0
     """Batches with its rows that a worker did not survive."""
     rows: int = 1
@@ -49,6 +52,13 @@ class Ticket:
     def queue_seconds(self) -> float:
         """From `offered_at` to the first batch, or to the end where there was none."""
         return max(0.0, (self.started_at or self.ended_at) - self.offered_at)
+
+    def tell(self, record: RequestRecord) -> None:
+        """What became of it, once it has ended."""
+        record.rows, record.batch_rows = self.rows, self.batch_rows
+        record.batch_started_at, record.worker = self.started_at, self.worker
+        record.queue_seconds, record.compute_seconds = self.queue_seconds, self.compute_seconds
+        record.timeout_seconds = self.timeout_seconds
 
 
 class Dispatch(Protocol):

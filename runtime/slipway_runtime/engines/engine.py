@@ -70,6 +70,8 @@ class Execution:
     """Of the model alone."""
     occupied_seconds: float = 0.0
     """How long it kept its slot: with the way to the model and back, without the time behind another batch."""
+    worker: str = ""
+    """Which worker process computed it, by its number; empty where the gateway did."""
     handle: Any = None
     """The engine's own."""
 

@@ -75,9 +75,7 @@ class Prediction:
 
     def _finish(self, ticket: Ticket) -> None:
         record = self._record
-        record.rows, record.batch_rows = ticket.rows, ticket.batch_rows
-        record.queue_seconds, record.compute_seconds = ticket.queue_seconds, ticket.compute_seconds
-        record.batch_started_at = ticket.started_at
+        ticket.tell(record)
         if self._answer.done():
             return
         if ticket.error is not None or ticket.outputs is None:

@@ -155,11 +155,7 @@ class _Call:
     def _finish(self, ticket: Ticket) -> None:
         self._ticket = None
         record = self._record
-        record.rows = ticket.rows
-        record.batch_rows = ticket.batch_rows
-        record.batch_started_at = ticket.started_at
-        record.queue_seconds = ticket.queue_seconds
-        record.compute_seconds = ticket.compute_seconds
+        ticket.tell(record)
         if ticket.error is not None or ticket.outputs is None:
             self._fail(ticket.error or _no_answer())
             return
@@ -215,12 +211,6 @@ class _Call:
             log.error("A request failed inside the runtime", exc_info=error, extra={"request_id": record.request_id})
             error = ApiError(500, "internal", f"The runtime failed; its log has the cause under {record.request_id}.")
         record.status, record.code = error.status, error.code
-        if error.status >= 500:
-            log.warning(
-                "A request was answered %d",
-                error.status,
-                extra={"request_id": record.request_id, "reason": error.code, "path": record.path},
-            )
         send_error(self._reply, error, request_id=record.request_id, model=self._desk.model)
         self._end()
 

@@ -101,12 +101,6 @@ class Gate:
             record.status, record.code = _CLIENT_CLOSED, "client_closed"
         self._telemetry.begin(record, traceparent)
         self._telemetry.finish(record)
-        if record.status >= 500 and not self._lifecycle.draining:
-            log.warning(
-                "A request was answered %d",
-                record.status,
-                extra={"request_id": record.request_id, "reason": record.code, "path": record.path},
-            )
 
     def _strip_prefix(self, scope: Scope) -> None:
         """The Service is asked without the prefix and the Ingress with it; both mean the same."""

@@ -49,8 +49,8 @@ class TokenBucket:
 
 
 class AccessLog:
-    """`offer` belongs to the loop's thread. 5xx are always written; the others share two buckets, one for what went
-    well and one for the clients' errors, so that neither hides the other."""
+    """`offer` belongs to the loop's thread. The server's faults are always written; the others share two buckets, one
+    for what went well and one for what clients did, so that neither hides the other."""
 
     def __init__(self, config: AccessLogConfig, write: Write, *, json: bool = True) -> None:
         now = time.perf_counter()
@@ -71,7 +71,7 @@ class AccessLog:
     def offer(self, record: RequestRecord, now: float) -> None:
         """`now` is `time.perf_counter()`."""
         status = record.status
-        if status < 500:
+        if not _is_fault(record):
             if status == 429:
                 key = f"429 {record.code}"
                 self._tally[key] = self._tally.get(key, 0) + 1
@@ -162,14 +162,14 @@ class AccessLog:
 
 def format_json(written_at: float, record: RequestRecord) -> bytes:
     """`written_at` is Unix time. What does not apply is left out."""
-    line = _head(written_at, _message(record))
+    line = _head(written_at, _message(record), _level(record))
     line.update(_fields(record))
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def format_text(written_at: float, record: RequestRecord) -> bytes:
     milliseconds = record.total_seconds * 1e3
-    line = f"{utc(written_at)[11:19]} INFO    {_message(record)} in {milliseconds:.1f} ms, {record.request_id}\n"
+    line = f"{utc(written_at)[11:19]} {_level(record):<7} {_message(record)} in {milliseconds:.1f} ms, {record.request_id}\n"
     return line.encode()
 
 
@@ -178,8 +178,18 @@ def _message(record: RequestRecord) -> str:
     return f"{_clean(record.method)} {_clean(record.path)} {record.status}{reason}"
 
 
-def _head(now: float, message: str) -> dict[str, Any]:
-    return {"time": utc(now), "level": "INFO", "logger": "slipway_runtime.access", "message": message}
+def _is_fault(record: RequestRecord) -> bool:
+    """Not what a client can bring about as often as it likes: by a route that is not there, by its own timeout."""
+    status = record.status
+    return status >= 500 and status != 501 and not (status == 504 and record.timeout_seconds is not None)
+
+
+def _level(record: RequestRecord) -> str:
+    return "WARNING" if _is_fault(record) else "INFO"
+
+
+def _head(now: float, message: str, level: str = "INFO") -> dict[str, Any]:
+    return {"time": utc(now), "level": level, "logger": "slipway_runtime.access", "message": message}
 
 
 def _fields(record: RequestRecord) -> Iterator[tuple[str, Any]]:

@@ -14,6 +14,8 @@ from slipway_runtime.telemetry.histogram import BYTES_EDGES, SECONDS_EDGES, Hist
 from slipway_runtime.telemetry.record import RequestGroup, RequestRecord
 
 _OK = 200
+_DEADLINES = frozenset({"deadline_in_queue", "deadline_running", "predicted_late"})
+"""Errors' codes by which a client's own time is told to be over, or about to be."""
 STAGES = ("read", "decode", "queue", "compute", "encode")
 
 
@@ -126,8 +128,10 @@ class RequestCounts(Collector):
         if self._targets and _is_offered(record.status):
             seconds = record.total_seconds - record.read_seconds
             for objective, target in self._targets.items():
-                met = record.status < 400 and seconds <= target
-                (self._met if met else self._missed)[objective] += 1
+                if record.status < 400 and seconds <= target:
+                    self._met[objective] += 1
+                elif not _was_impatient(record, target):
+                    self._missed[objective] += 1
 
     def _count_stages(self, record: RequestRecord) -> None:
         stages = self._stages
@@ -185,8 +189,9 @@ class RequestCounts(Collector):
     def _collect_sla(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
             "slipway_runtime_sla_requests",
-            "Predictions that the latency target is for, all but a client's own errors and departures. met: answered"
-            " well within the target, counted from the last byte of the body; false also when refused or failed.",
+            "Predictions that the latency target is for, all but a client's own errors and departures, and those that"
+            " ended because the client waits for less than the target. met: answered well within the target, counted"
+            " from the last byte of the body; false also when refused or failed.",
             labels=["objective", "met"],
         )
         targets = GaugeMetricFamily(
@@ -216,3 +221,9 @@ def _targets(sla: SLAConfig) -> dict[str, float]:
 def _is_offered(status: int) -> bool:
     """Whether the target is for it: not what the client did wrong, not what it did not wait for."""
     return status < 400 or status == 429 or status >= 500
+
+
+def _was_impatient(record: RequestRecord, target_seconds: float) -> bool:
+    """The client's own time was over before the target's. Otherwise whoever may ask could spend the error budget."""
+    own = record.timeout_seconds
+    return own is not None and own < target_seconds and record.code in _DEADLINES

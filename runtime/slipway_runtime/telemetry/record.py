@@ -45,6 +45,9 @@ class RequestRecord:
     total_seconds: float = 0.0
     """Unset (0): from `started_at` to `Telemetry.finish`."""
     worker: str = ""
+    """Number of the worker process that computed it; empty where the gateway did."""
+    timeout_seconds: float | None = None
+    """How long the client itself said that it waits."""
 
 
 @dataclass(slots=True, eq=False)

@@ -109,6 +109,28 @@ def test_the_target_is_met_by_good_answers_in_time(
     assert counted == {value: float(value == met) for value in ("true", "false")}
 
 
+@pytest.mark.parametrize(
+    ("code", "timeout_seconds", "missed"),
+    [
+        ("deadline_in_queue", 0.000001, 0),
+        ("deadline_running", 0.049, 0),
+        ("predicted_late", 0.01, 0),
+        ("deadline_in_queue", 0.05, 1),  # as long as the target: the server had its time
+        ("deadline_running", None, 1),
+        ("queue_full", 0.000001, 1),
+        ("worker_restarted", 0.000001, 1),
+    ],
+)
+def test_a_client_cannot_spend_the_error_budget_by_waiting_for_less_than_the_target(
+    code: str, timeout_seconds: float | None, missed: int
+) -> None:
+    counts, registry = registered(SLAConfig(p95_milliseconds=50))
+    counts.count(finished(504, code, timeout_seconds=timeout_seconds))
+    name, labels = "slipway_runtime_sla_requests_total", {"objective": "p95"}
+    assert registry.get_sample_value(name, labels | {"met": "false"}) == missed
+    assert registry.get_sample_value(name, labels | {"met": "true"}) == 0
+
+
 def test_stages_that_were_not_reached_are_not_counted() -> None:
     counts, registry = registered()
     counts.count(finished(decode_seconds=0.001))
@@ -177,6 +199,24 @@ def test_clients_errors_do_not_hide_behind_successes() -> None:
     assert [line.get("status") for line in lines.written] == [200, 400, None]
 
 
+@pytest.mark.parametrize(
+    ("record", "written"),
+    [
+        (finished(501, "not_streaming"), False),
+        (finished(504, "deadline_in_queue", timeout_seconds=0.001), False),
+        (finished(504, "deadline_in_queue"), True),
+        (finished(503, "no_workers", timeout_seconds=0.001), True),
+    ],
+)
+def test_the_log_has_no_limit_for_faults_of_the_server_alone(record: RequestRecord, written: bool) -> None:
+    lines = Lines()
+    access_log = AccessLog(AccessLogConfig(max_lines_per_second=0), lines)
+    access_log.offer(record, time.perf_counter())
+    access_log.close(10)
+    assert [line["level"] for line in lines.written] == (["WARNING"] if written else ["INFO"])
+    assert ("status" in lines.written[0]) is written
+
+
 def test_a_log_that_nobody_reads_stops_nobody() -> None:
     blocked = threading.Event()
     access_log = AccessLog(AccessLogConfig(max_lines_per_second=1_000_000), lambda data: blocked.wait(30))
@@ -229,7 +269,7 @@ def test_a_line_holds_what_is_known_and_nothing_else() -> None:
         "total_seconds": 0.02,
     }
     assert format_text(0.0, finished(504, "deadline_in_queue")) == (
-        b"00:00:00 INFO    POST /v2/models/m/infer 504 deadline_in_queue in 20.0 ms, id-1\n"
+        b"00:00:00 WARNING POST /v2/models/m/infer 504 deadline_in_queue in 20.0 ms, id-1\n"
     )
 
 

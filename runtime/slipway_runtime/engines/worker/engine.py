@@ -175,6 +175,7 @@ class WorkerEngine:
     ) -> None:
         execution = batch.execution
         execution.outputs, execution.error = outputs, error
+        execution.worker = str(worker.number)
         if outputs is not None:
             execution.handle = batch.outputs
             used = sum(align(array.nbytes) for array in outputs.values())
