@@ -1,100 +1,44 @@
-"""What the pages say is so: links lead somewhere, manifests are valid, commands exist."""
+"""What the pages show works: links lead somewhere, manifests are valid, commands and their flags exist."""
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
-import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import click
 import pytest
 import yaml
 
 from slipway.cli import cli
 from slipway.reference import cli_page
 from slipway.validation import validate_files
+from slipway_operator.api.reasons import ConditionType
+from slipway_runtime.__main__ import main as runtime_command
+from tests.pages import PAGES, ROOT, Command, Snippet, anchors, commands, languages, links, name_of, snippets
+from tests.pages import words_in_code as words
 
 pytestmark = pytest.mark.unit
 
-ROOT: Final = Path(__file__).parents[2]
-PAGES: Final = sorted(
-    [
-        *ROOT.glob("*.md"),
-        *(ROOT / "docs").rglob("*.md"),
-        *(ROOT / "examples").rglob("*.md"),
-        *ROOT.glob("charts/*/*.md"),
-    ]
-)
 MANIFESTS: Final = sorted((ROOT / "examples").rglob("*.yaml"))
+VALUES: Final[dict[str, Any]] = yaml.safe_load((ROOT / "charts" / "slipway" / "values.yaml").read_text())
 README_LINES: Final = 200
 CONTRIBUTING_LINES: Final = 100
-
-_FENCE: Final = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-_LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-_CODE: Final = re.compile(r"`[^`\n]*`")
-_HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
-_PROMPT_CONTINUED: Final = re.compile(r"\\\n\s*")
-
-
-@dataclass(frozen=True)
-class Snippet:
-    """A fenced block of a page."""
-
-    page: Path
-    line: int
-    language: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.page.relative_to(ROOT)}:{self.line}"
+FRAGMENT: Final = {
+    "apiVersion": "slipway.dev/v1alpha1",
+    "kind": "ModelDeployment",
+    "metadata": {"name": "shown"},
+    "spec": {"artifact": {"uri": "s3://models/shown/model.pt"}},
+}
+"""What a block that shows a part of a spec leaves out."""
 
 
-def snippets(language: str) -> list[Snippet]:
-    return [snippet for page in PAGES for snippet in snippets_of(page) if snippet.language == language]
-
-
-def snippets_of(page: Path) -> Iterator[Snippet]:
-    text = page.read_text()
-    for match in _FENCE.finditer(text):
-        indent = len(match[1])
-        body = "".join(line[indent:] for line in match[3].splitlines(keepends=True))
-        yield Snippet(page, text[: match.start(3)].count("\n") + 1, match[2], body)
-
-
-def commands() -> Iterator[tuple[Snippet, list[str]]]:
-    """Words of every line of every console block, without comments."""
-    for snippet in snippets("console"):
-        for line in _command_lines(_PROMPT_CONTINUED.sub(" ", snippet.text)):
-            if words := shlex.split(line, comments=True):
-                yield snippet, words
-
-
-def _command_lines(text: str) -> list[str]:
-    """Of a transcript, what was typed after `$` and continued after `>`; else every line."""
-    lines = text.splitlines()
-    if not any(line.startswith("$ ") for line in lines):
-        return lines
-    typed: list[str] = []
-    for line in lines:
-        if line.startswith("$ "):
-            typed.append(line[2:])
-        elif line.startswith("> "):
-            typed[-1] += f"\n{line[2:]}"
-    return typed
-
-
-def anchors(page: Path) -> set[str]:
-    """As GitHub makes them from headings."""
-    return {
-        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in _HEADING.findall(page.read_text())
-    }
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_link_leads_to_a_file_and_a_heading_when_followed(page: Path) -> None:
-    for target in _LINK.findall(_CODE.sub("", _FENCE.sub("", page.read_text()))):
+    for target in links(page):
         if target.startswith(("http://", "https://", "mailto:")):
             continue
         file, _, anchor = target.partition("#")
@@ -104,12 +48,33 @@ def test_every_link_leads_to_a_file_and_a_heading_when_followed(page: Path) -> N
         assert not anchor or anchor in anchors(linked), f"{page.name} links to {target}, which has no such heading"
 
 
+def test_every_page_is_found_when_one_begins_at_the_index() -> None:
+    index = ROOT / "docs" / "index.md"
+    listed = {(index.parent / target.partition("#")[0]).resolve() for target in links(index)}
+    missing = [page.name for page in (ROOT / "docs").glob("*.md") if page not in listed | {index}]
+    missing += [page.name for page in (ROOT / "docs" / "reference").glob("*.md") if page not in listed]
+    assert not missing, f"docs/index.md does not list {missing}"
+
+
 @pytest.mark.parametrize("snippet", snippets("yaml"), ids=str)
-def test_a_manifest_on_a_page_is_valid_when_pasted(snippet: Snippet) -> None:
+def test_yaml_on_a_page_is_accepted_when_pasted(snippet: Snippet) -> None:
+    """A whole object by its kind; a part of a spec beside the least there is; values by the chart's own names."""
     documents = [document for document in yaml.safe_load_all(snippet.text) if document]
-    report = validate_files([(str(snippet), snippet.text)] if any("kind" in document for document in documents) else [])
-    assert not report.problems
     assert documents
+    if all("kind" in document for document in documents):
+        assert not validate_files([(str(snippet), snippet.text)]).problems
+        return
+    (document,) = documents
+    if "spec" in document:
+        whole = {**FRAGMENT, "spec": {**FRAGMENT["spec"], **document["spec"]}}  # type: ignore[dict-item]
+        assert not validate_files([(str(snippet), yaml.safe_dump(whole))]).problems
+    elif "data" not in document:
+        assert set(document) <= set(VALUES), f"{snippet}: the chart has no such values"
+
+
+@pytest.mark.parametrize("snippet", snippets("json"), ids=str)
+def test_json_on_a_page_can_be_read(snippet: Snippet) -> None:
+    json.loads(snippet.text)
 
 
 @pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda path: path.name)
@@ -120,10 +85,13 @@ def test_an_example_is_valid_when_applied(manifest: Path) -> None:
     assert report.models
 
 
+def test_every_example_is_listed_when_it_is_there() -> None:
+    listed = set(links(ROOT / "examples" / "README.md"))
+    assert {manifest.name for manifest in MANIFESTS} <= listed
+
+
 def test_the_manifest_of_the_front_page_is_the_example_when_compared() -> None:
-    (shown,) = [
-        snippet for snippet in snippets("yaml") if snippet.page.name == "README.md" and snippet.page.parent == ROOT
-    ]
+    (shown,) = [snippet for snippet in snippets("yaml") if snippet.page == ROOT / "README.md"]
     assert yaml.safe_load(shown.text) == yaml.safe_load((ROOT / "examples" / "digits.yaml").read_text())
 
 
@@ -132,28 +100,104 @@ def test_python_on_a_page_compiles_when_pasted(snippet: Snippet) -> None:
     compile(snippet.text, str(snippet), "exec")
 
 
+def test_commands_stand_in_blocks_that_tests_read_when_written() -> None:
+    assert not languages() & {"bash", "sh", "shell", "yml"}, "call them console and yaml"
+
+
 def test_every_make_verb_on_a_page_exists_when_typed() -> None:
     verbs = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    typed = {verb for _, words in commands() if words[0] == "make" for verb in words[1:]}
-    inline = {verb for page in PAGES for verb in re.findall(r"`make ([a-z]+)`", page.read_text())}
-    assert {"demo", "test"} <= typed | inline
+    typed = {verb for found in commands() if found.program == "make" for verb in found.words[1:] if "=" not in verb}
+    inline = {verb for page in PAGES for word in words(page) for verb in re.findall(r"^make ([a-z]+)", word)}
+    assert {"demo", "test"} <= typed & inline
     assert typed | inline <= verbs
+
+
+def test_every_make_verb_is_told_to_contributors_when_it_exists() -> None:
+    verbs = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    told = set(re.findall(r"^\| `make ([a-z]+)`", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE))
+    assert verbs - {"help"} == told
 
 
 def test_every_slipway_command_on_a_page_is_understood_when_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    lines = [words for _, words in commands() if words[0].endswith("slipway")]
-    assert {words[1] for words in lines} >= {"validate", "run"}
-    for words in lines:
-        command = cli.commands[words[1]]
+    typed = [found for found in commands() if found.program == "slipway"]
+    assert {found.words[1] for found in typed} >= {"validate", "run"}
+    for found in typed:
+        command = cli.commands[found.words[1]]
         # A manifest of the reader's own is not here; any file takes its place.
-        arguments = [__file__ if word.endswith(".yaml") and not (ROOT / word).exists() else word for word in words[2:]]
-        command.make_context(words[1], arguments, **cli.context_settings)
+        given = [__file__ if word.endswith(".yaml") and not (ROOT / word).exists() else word for word in found.words]
+        command.make_context(found.words[1], given[2:], **cli.context_settings)
+
+
+def test_every_slipway_command_in_a_sentence_exists_when_typed() -> None:
+    for page in PAGES:
+        for word in words(page):
+            if match := re.match(r"slipway ([a-z]+)", word):
+                assert match[1] in cli.commands, f"{page.name}: {word}"
+                assert set(flags(word)) <= options(cli.commands[match[1]]), f"{page.name}: {word}"
+
+
+def test_every_flag_of_the_runtime_on_a_page_exists_when_typed() -> None:
+    known = options(runtime_command)
+    typed = [" ".join(found.words) for found in commands() if found.program == "slipway-runtime"]
+    inline = [word for page in PAGES for word in words(page) if word.startswith("slipway-runtime ")]
+    assert typed
+    assert inline
+    for line in [*typed, *inline]:
+        assert set(flags(line)) <= known, line
+
+
+def test_every_module_that_a_page_runs_exists_with_its_flags_when_typed() -> None:
+    runs = [found for found in commands() if found.program == "python" and found.words[1] == "-m"]
+    assert len(runs) > 4
+    for found in runs:
+        assert found.words[0] == ".venv/bin/python", f"{found}: another Python does not have the packages"
+        module = found.words[2]
+        spec = importlib.util.find_spec(module)
+        assert spec is not None, str(found)
+        assert spec.origin is not None
+        if module.startswith("tests."):
+            sources = "".join(path.read_text() for path in Path(spec.origin).parent.glob("*.py"))
+            for flag in flags(" ".join(found.words)):
+                assert f'"{flag}"' in sources, str(found)
+
+
+def test_every_condition_that_kubectl_is_told_to_wait_for_exists_when_typed() -> None:
+    lines = [" ".join(found.words) for found in commands()]
+    waited = {(line, match) for line in lines for match in re.findall(r"--for=condition=(\w+)", line)}
+    assert waited
+    for line, condition in waited:
+        assert condition in {str(known) for known in ConditionType}, line
+        # kubectl's own 30 s are too few for a node that pulls an image of a gigabyte.
+        assert "--timeout=" in line, line
+
+
+def test_every_value_that_helm_is_told_to_set_exists_when_typed() -> None:
+    told = [(found, value) for found in commands() if found.program == "helm" for value in set_values(found)]
+    assert told
+    for found, path in told:
+        inner: Any = VALUES
+        for step in path.split("."):
+            assert isinstance(inner, dict), str(found)
+            assert step in inner, str(found)
+            inner = inner[step]
+
+
+def set_values(command: Command) -> list[str]:
+    return [value.partition("=")[0] for flag, value in pairwise(command.words) if flag == "--set"]
+
+
+def flags(line: str) -> list[str]:
+    return re.findall(r"(?<=\s)--[a-z][a-z-]*", line)
+
+
+def options(command: click.Command) -> set[str]:
+    return {name for parameter in command.params for name in [*parameter.opts, *parameter.secondary_opts]} | {"--help"}
 
 
 def test_every_file_of_this_repository_named_in_a_command_exists_when_typed() -> None:
     prefixes = ("examples/", "charts/", "crds/", ".ci/", "tests/")
-    named = {word for _, words in commands() for word in words if word.startswith(prefixes)}
+    named = {word for found in commands() for word in found.words if word.startswith(prefixes)}
     assert {"examples/digits.yaml", "charts/slipway"} <= named
     for word in named:
         assert (ROOT / word).exists(), word
@@ -171,8 +215,7 @@ def test_a_front_page_stays_short_when_it_grows(name: str, limit: int) -> None:
 
 def test_every_decision_is_in_the_list_when_written() -> None:
     folder = ROOT / "docs" / "adr"
-    listed = set(_LINK.findall((folder / "README.md").read_text()))
-    assert listed == {path.name for path in folder.glob("0*.md")}
+    assert set(links(folder / "README.md")) == {path.name for path in folder.glob("0*.md")}
     for path in folder.glob("0*.md"):
         parts = ("**Context.**", "**Decision.**", "**Evidence.**", "**Consequences.**", "**Revisit when**")
         assert all(part in path.read_text() for part in parts), path.name

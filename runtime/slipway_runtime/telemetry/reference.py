@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
+from slipway_runtime.http.budget import ByteBudget
 from slipway_runtime.lifecycle import Lifecycle
 from slipway_runtime.metrics import Metrics
 
@@ -30,8 +31,11 @@ def metrics_page() -> str:
 
 
 def _rows() -> Iterator[str]:
+    metrics = Metrics(Lifecycle())
+    # The server brings it when it starts, and its families with it.
+    metrics.http_counts.budget = ByteBudget(1)
     # prometheus_client has no public way to ask which labels a family without samples has.
-    collectors: set[Any] = set(Metrics(Lifecycle()).registry._collector_to_names)
+    collectors: set[Any] = set(metrics.registry._collector_to_names)
     for collector in collectors:
         for family in collector.collect():
             if not family.name.startswith("slipway_runtime_"):
