@@ -24,6 +24,8 @@ INSTANCE_LABEL: Final = "app.kubernetes.io/instance"
 COMPONENT_LABEL: Final = "app.kubernetes.io/component"
 PART_OF_LABEL: Final = "app.kubernetes.io/part-of"
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+VERSION_LABEL: Final = "app.kubernetes.io/version"
+"""On the Deployment alone: the others have no version, and would be written anew with each rollout."""
 
 APPLICATION: Final = "slipway-runtime"
 """Value of `app.kubernetes.io/name` on everything that serves a model."""

@@ -115,6 +115,12 @@ def render(files: tuple[str, ...], runtime_image: str, namespace: str | None) ->
 @click.option("--only", metavar="NAME", help="Which ModelDeployment, where the manifest holds several.")
 @click.option("--uri", metavar="URI", help="Artifact instead of the manifest's: a URI or the path of a local file.")
 @click.option("--set-name", metavar="NAME", help="Name of the model in URLs instead of the manifest's.")
+@click.option(
+    "--warmup-samples",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="JSON file with warm-up samples instead of the manifest's; needed where these are in a ConfigMap.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=_PORT, default=INFERENCE_PORT, show_default=True, help="Port of the inference protocol.")
 @click.option("--admin-port", type=_PORT, default=ADMIN_PORT, show_default=True, help="Port of probes and metrics.")
@@ -131,6 +137,7 @@ def run(
     only: str | None,
     uri: str | None,
     set_name: str | None,
+    warmup_samples: Path | None,
     host: str,
     port: int,
     admin_port: int,
@@ -147,7 +154,7 @@ def run(
       slipway run -f examples/digits.yaml --uri examples/digits/model.pt
       AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=… slipway run -f examples/digits.yaml --port 9000
     """
-    from slipway.environment import describe_differences, run_environment
+    from slipway.environment import describe_differences, needed_samples, run_environment
     from slipway.localrun import Launch, find_port_conflict, local_config, missing_packages, serve
     from slipway_operator.render.runtime_config import render_runtime_config
     from slipway_runtime.redact import redact_uri
@@ -158,6 +165,8 @@ def run(
             f"spec.runtime.engine of {model.name}: got 'Custom', expected Slipway, the runtime beside this command. Run"
             f" {model.spec.runtime.image} itself, with the variables that docs/containers.md lists."
         )
+    if warmup_samples is None and (refusal := needed_samples(model.spec)) is not None:
+        raise click.ClickException(refusal)
     if missing := missing_packages():
         raise click.ClickException(
             f"slipway run needs the runtime; not installed here: {', '.join(missing)}."
@@ -166,7 +175,7 @@ def run(
     config = render_runtime_config(set_name or model.name, model.spec)
     if uri is not None and config.artifact.digest is not None:
         _say("spec.artifact.digest is not checked, because --uri names another artifact.")
-    config = local_config(config, None if uri is None else _as_uri(uri), grpc_port)
+    config = local_config(config, None if uri is None else _as_uri(uri), grpc_port, warmup_samples)
     ports = {"--port": port, "--admin-port": admin_port, "--grpc-port": config.grpc_port}
     if conflict := find_port_conflict(host, {flag: number for flag, number in ports.items() if number is not None}):
         raise click.ClickException(conflict)

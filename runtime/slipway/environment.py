@@ -51,6 +51,20 @@ def expand(value: str, declared: Mapping[str, str]) -> str:
     return _REFERENCE.sub(replace, value)
 
 
+def needed_samples(spec: ModelDeploymentSpec) -> str | None:
+    """Why a local run needs a file with warm-up samples, and how to get one; None where it needs none."""
+    warmup = spec.runtime and spec.runtime.warmup
+    source = warmup.config_map_ref if warmup else None
+    if source is None:
+        return None
+    path = source.key.replace(".", "\\.")
+    return (
+        f"spec.runtime.warmup.configMapRef: the ConfigMap {source.name}, key {source.key}, is not read here. Give it as"
+        f" a file: --warmup-samples FILE. The cluster has it: kubectl get configmap {source.name}"
+        f" -o jsonpath='{{.data.{path}}}' > FILE"
+    )
+
+
 def describe_differences(spec: ModelDeploymentSpec, uri: str, user: Mapping[str, str]) -> Iterator[str]:
     """What the cluster does with this manifest and a local run cannot; one sentence each."""
     runtime = spec.runtime

@@ -84,14 +84,19 @@ def find_port_conflict(host: str, ports: Mapping[str, int]) -> str | None:
     return None
 
 
-def local_config(config: RuntimeConfig, uri: str | None, grpc_port: int | None) -> RuntimeConfig:
-    """What the operator would say, made true for one user's machine: `uri` and `grpc_port` win where they are given."""
+def local_config(
+    config: RuntimeConfig, uri: str | None, grpc_port: int | None, samples: Path | None = None
+) -> RuntimeConfig:
+    """What the operator would say, made true for one user's machine: `uri`, `grpc_port` and the file with warm-up
+    samples win where they are given."""
     # Nothing routes to this process but its user: nothing has to forget it before it stops, no Secret is mounted.
     changes: dict[str, Any] = {"drain_delay_seconds": 0, "auth": None, "tls": None}
     if uri is not None:
         changes["artifact"] = config.artifact.model_copy(update={"uri": uri, "digest": None})
     if grpc_port is not None:
         changes["grpc_port"] = grpc_port
+    if samples is not None:
+        changes |= {"warmup_samples": [], "warmup_samples_path": str(samples.resolve())}
     return config.model_copy(update=changes)
 
 

@@ -15,6 +15,7 @@ from slipway_runtime.contract import FailureReason, RuntimeConfig, Stage
 from slipway_runtime.failure import StartupError
 from slipway_runtime.http.auth import ApiKeys
 from slipway_runtime.redact import redact_uri
+from slipway_runtime.samplefile import read_samples
 
 SCHEMES: Final = ("file", "http", "https", "s3")
 DEFAULT_NAME: Final = "model"
@@ -37,7 +38,7 @@ def read_config(path: Path | None, overrides: Mapping[str, Any]) -> RuntimeConfi
     except ValidationError as invalid:
         raise _invalid(f"{where}: {_describe(invalid)}") from None
     _check(config)
-    return config
+    return _with_samples(config)
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -83,6 +84,16 @@ def _check(config: RuntimeConfig) -> None:
         )
     _check_uri(config.artifact.uri)
     _check_keys(config)
+
+
+def _with_samples(config: RuntimeConfig) -> RuntimeConfig:
+    """Read once, so that every process of this start warms up with the same."""
+    if config.warmup_samples_path is None:
+        return config
+    if config.warmup_samples:
+        raise _invalid("warmupSamplesPath: is set beside warmupSamples, expected one of the two. Remove the other.")
+    samples = read_samples(config.warmup_samples_path)
+    return config.model_copy(update={"warmup_samples": samples, "warmup_samples_path": None})
 
 
 def _check_keys(config: RuntimeConfig) -> None:

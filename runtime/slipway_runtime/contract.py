@@ -32,6 +32,8 @@ API_KEYS_DIRECTORY: Final = "/run/slipway/api-keys"
 """Where the operator mounts the Secret with the API keys."""
 TLS_DIRECTORY: Final = "/run/slipway/tls"
 """Where the operator mounts a Secret of type kubernetes.io/tls: `tls.crt` and `tls.key`."""
+WARMUP_DIRECTORY: Final = "/run/slipway/warmup"
+"""Where the operator mounts the ConfigMap with warm-up samples, in a folder of its name; the file's name is the key."""
 TERMINATION_MESSAGE_PATH: Final = "/dev/termination-log"
 TERMINATION_MESSAGE_LIMIT_BYTES: Final = 4096
 """The kubelet cuts a longer message. Source: Kubernetes, "Determine the Reason for Pod Failure"."""
@@ -54,6 +56,12 @@ REVISION_HEADER: Final = "X-Slipway-Revision"
 REVISION_VARIABLE: Final = "SLIPWAY_REVISION"
 """Where a pod is told its revision."""
 
+
+WARMUP_SAMPLES_LIMIT: Final = 16
+WARMUP_INPUTS_LIMIT: Final = 64
+"""Of one sample."""
+DIMENSIONS_LIMIT: Final = 16
+DIMENSION_SIZE_LIMIT: Final = 1_000_000_000
 
 _WORD: Final = r"^[A-Z][A-Za-z0-9]{0,62}$"
 
@@ -109,7 +117,7 @@ class TensorSpec(Wire):
 
     name: Annotated[str, Field(min_length=1, max_length=253)]
     datatype: Datatype
-    shape: Annotated[list[Annotated[int, Field(ge=-1)]], Field(max_length=16)]
+    shape: Annotated[list[Annotated[int, Field(ge=-1)]], Field(max_length=DIMENSIONS_LIMIT)]
 
 
 class ArtifactConfig(Wire):
@@ -250,10 +258,14 @@ class RuntimeConfig(Wire):
     """The model's name in URLs (`/v2/models/{name}`)."""
     artifact: ArtifactConfig
     warmup_samples: list[WarmupSample] = []
+    warmup_samples_path: str | None = None
+    """A file with the samples instead, as JSON; read at the start."""
     root_path: Annotated[str, Field(pattern=r"^(/[^/\s]+)*$")] = ""
     """A path prefix that the Ingress leaves on requests; the runtime strips it."""
     request_timeout_seconds: Annotated[int, Field(ge=1)] = 30
     max_request_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024
+    max_concurrency: Annotated[int, Field(ge=1)] | None = None
+    """Predictions that are accepted and not yet answered. Unset: no bound beside the queue's."""
     drain_delay_seconds: Annotated[int, Field(ge=0)] = 5
     """After SIGTERM: how long the runtime goes on accepting while endpoints forget the pod."""
     drain_limit_seconds: Annotated[int, Field(ge=0)] = 30
@@ -313,7 +325,7 @@ class FailureReason(StrEnum):
     MODEL_LOAD_FAILED = "ModelLoadFailed"
     """The format is right and torch cannot load the file. The message holds torch's own words."""
     SIGNATURE_MISSING = "SignatureMissing"
-    """The artifact does not say which inputs it takes. Describe them in `spec.runtime.warmup.samples`."""
+    """The artifact does not say which inputs it takes. Describe them in `spec.runtime.warmup`."""
     WARM_UP_FAILED = "WarmUpFailed"
     """The model raised an error on its warm-up prediction. Check names, datatypes and shapes of the inputs."""
     OUT_OF_MEMORY = "OutOfMemory"
@@ -337,7 +349,11 @@ class RuntimeStatus(Wire):
     artifact_bytes: Annotated[int, Field(ge=0)] | None = None
     """Unset until the store has told the size."""
     digest: str | None = None
-    format: Format | None = None
+    resolved_uri: str | None = None
+    """Where the artifact came from, with the version that the store named; nothing secret."""
+    format: Format | Annotated[str, Field(pattern=_WORD)] | None = None
+    loader: str | None = None
+    """Which loader opened it, in one word."""
     device: str | None = None
     """Where the model runs: `cpu` or `cuda`."""
 

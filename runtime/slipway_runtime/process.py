@@ -156,7 +156,7 @@ async def _listen_for_grpc(
 async def _open_grpc(rpc: GrpcServer, opened: Opened) -> None:
     from slipway_runtime.rpc.opening import backend_of
 
-    await rpc.open(backend_of(opened.served, opened.dispatcher))
+    await rpc.open(backend_of(opened.served, opened.dispatcher, opened.concurrency))
 
 
 async def _load(server: Server) -> Started:

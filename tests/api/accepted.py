@@ -138,5 +138,11 @@ ACCEPTED: Final = (
     Accepted("two pods away at a time", manifest({"disruption": {"maxUnavailable": 2}})),
     Accepted("all pods away at a time", manifest({"disruption": {"maxUnavailable": "100%"}})),
     Accepted("the own namespace alone", manifest({"networkPolicy": {}})),
+    Accepted("samples from a ConfigMap", manifest({"runtime": {"warmup": {"configMapRef": {"name": "samples"}}}})),
+    Accepted(
+        "samples from a key of a ConfigMap",
+        manifest({"runtime": {"warmup": {"configMapRef": {"name": "team.samples", "key": "Small_1.json"}}}}),
+    ),
+    Accepted("one request at a time", manifest({"traffic": {"maxConcurrency": 1}})),
     Accepted("two inputs", manifest(warmup({"name": "ids", "shape": [1, 128]}, {"name": "mask", "shape": [1, 128]}))),
 )

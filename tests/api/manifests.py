@@ -149,6 +149,7 @@ EVERY_FIELD: Final = manifest(
         "traffic": {
             "requestTimeoutSeconds": 60,
             "maxRequestBytes": 1048576,
+            "maxConcurrency": 64,
             "auth": {"apiKeysSecretRef": {"name": "digits-keys"}},
             "tls": {"secretName": "digits-internal-tls"},
         },

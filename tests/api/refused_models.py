@@ -54,6 +54,12 @@ MODELS: Final = (
         ("plain HTTP",),
     ),
     Refused(
+        "concurrency of a custom server",
+        manifest(custom({"traffic": {"maxConcurrency": 8}})),
+        "spec.traffic.maxConcurrency",
+        ("bounds its own work", "Remove it"),
+    ),
+    Refused(
         "gRPC of a custom server",
         manifest(custom(service(grpcPort=9000))),
         "spec.exposure.service.grpcPort",
@@ -273,6 +279,39 @@ MODELS: Final = (
         manifest({"runtime": {"warmup": {"samples": []}}}),
         "spec.runtime.warmup.samples",
         ("at least 1 items",),
+    ),
+    Refused(
+        "a warm-up of nothing",
+        manifest({"runtime": {"warmup": {}}}),
+        "spec.runtime.warmup",
+        ("got none", "exactly one of samples and configMapRef", "add one"),
+    ),
+    Refused(
+        "samples in the manifest and in a ConfigMap",
+        manifest(
+            {
+                "runtime": {
+                    "warmup": {
+                        "samples": [{"inputs": [{"name": "ids", "shape": [1]}]}],
+                        "configMapRef": {"name": "samples"},
+                    }
+                }
+            }
+        ),
+        "spec.runtime.warmup",
+        ("got both", "exactly one of samples and configMapRef", "Remove the other"),
+    ),
+    Refused(
+        "a ConfigMap with samples in another namespace",
+        manifest({"runtime": {"warmup": {"configMapRef": {"name": "team/samples"}}}}),
+        "spec.runtime.warmup.configMapRef.name",
+        ("'team/samples'", "the name of a Kubernetes object"),
+    ),
+    Refused(
+        "a key of samples that leads elsewhere",
+        manifest({"runtime": {"warmup": {"configMapRef": {"name": "samples", "key": "../token"}}}}),
+        "spec.runtime.warmup.configMapRef.key",
+        ("'../token'", "a key as ConfigMaps have them", "kubectl describe configmap"),
     ),
     Refused(
         "an input twice",

@@ -246,6 +246,12 @@ ROUTES: Final = (
         ("0", "greater than or equal to 1"),
     ),
     Refused(
+        "no request at a time",
+        manifest({"traffic": {"maxConcurrency": 0}}),
+        "spec.traffic.maxConcurrency",
+        ("0", "greater than or equal to 1"),
+    ),
+    Refused(
         "a deadline of zero",
         manifest({"rollout": {"progressDeadlineSeconds": 0}}),
         "spec.rollout.progressDeadlineSeconds",

@@ -128,6 +128,9 @@ class Traffic(ApiModel):
     """A request older than this is answered 504. It sizes the pod's grace period too."""
     max_request_bytes: Annotated[int, Field(ge=1, le=BODY_LIMIT_BYTES)] = 64 * 1024**2
     """A larger request body is answered 413."""
+    max_concurrency: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Most predictions that a pod has accepted and not yet answered, over HTTP and gRPC together; more are answered 429
+    with Retry-After. Without it the queue alone is bounded, by `spec.batching` and the latency target."""
     auth: Authentication | None = None
     """API keys that clients must present. Everyone who reaches the Service may ask when unset."""
     tls: TrafficTls | None = None

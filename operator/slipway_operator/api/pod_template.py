@@ -10,7 +10,7 @@ from slipway_operator.api.fields import Annotations, LabelMap, ObjectName, Quant
 from slipway_operator.api.scheduling import Affinity, Tolerations, TopologySpreads
 from slipway_operator.api.schema import ApiModel, Rule, list_map, list_set, rules
 
-VOLUME_NAMES: Final = ("api-keys", "cache", "config", "shm", "tls", "tmp")
+VOLUME_NAMES: Final = ("api-keys", "cache", "config", "shm", "tls", "tmp", "warmup")
 """Of the operator's own volumes."""
 MOUNT_PATHS: Final = ("/dev/shm", "/etc/slipway", "/mnt/models", "/run/slipway", "/tmp", "/var/cache/slipway")  # noqa: S108 - a volume's place
 """Where they are mounted."""

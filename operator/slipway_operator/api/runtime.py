@@ -7,9 +7,16 @@ from typing import Annotated, Final, Literal
 from pydantic import ConfigDict, Field
 
 from slipway_operator.api.container import EnvFromSource, EnvVar, LocalObjectReference
-from slipway_operator.api.schema import ApiModel, Rule, list_atomic, list_map, rules
+from slipway_operator.api.fields import ObjectName
+from slipway_operator.api.schema import ApiModel, Rule, list_atomic, list_map, map_atomic, rules
 from slipway_operator.api.serving import Execution, Tuning
-from slipway_runtime.contract import Datatype
+from slipway_runtime.contract import (
+    DIMENSION_SIZE_LIMIT,
+    DIMENSIONS_LIMIT,
+    WARMUP_INPUTS_LIMIT,
+    WARMUP_SAMPLES_LIMIT,
+    Datatype,
+)
 
 Argument = Annotated[str, Field(max_length=4096)]
 
@@ -65,14 +72,14 @@ class WarmupInput(ApiModel):
                 int,
                 Field(
                     ge=-1,
-                    le=1_000_000_000,
+                    le=DIMENSION_SIZE_LIMIT,
                     json_schema_extra=rules(
                         Rule("self != 0", "got 0, expected -1 or at least 1. Write -1 for a size that varies.")
                     ),
                 ),
             ]
         ],
-        Field(min_length=1, max_length=16, json_schema_extra=list_atomic()),
+        Field(min_length=1, max_length=DIMENSIONS_LIMIT, json_schema_extra=list_atomic()),
     ]
     """Sizes with the batch dimension first; -1 stands for a size that varies, such as the batch."""
 
@@ -80,15 +87,60 @@ class WarmupInput(ApiModel):
 class WarmupSample(ApiModel):
     """One request that the runtime makes of itself."""
 
-    inputs: Annotated[list[WarmupInput], Field(min_length=1, max_length=64, json_schema_extra=list_map("name"))]
+    inputs: Annotated[
+        list[WarmupInput], Field(min_length=1, max_length=WARMUP_INPUTS_LIMIT, json_schema_extra=list_map("name"))
+    ]
     """The inputs; their values are generated."""
 
 
-class Warmup(ApiModel):
-    """The prediction that a pod must answer before it is ready."""
+class WarmupConfigMap(ApiModel):
+    """One key of a ConfigMap in the namespace of the ModelDeployment. The operator never reads it."""
 
-    samples: Annotated[list[WarmupSample], Field(min_length=1, max_length=16, json_schema_extra=list_atomic())]
+    model_config = ConfigDict(json_schema_extra=map_atomic())
+
+    name: ObjectName
+    """Name of the ConfigMap."""
+    key: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=253,
+            json_schema_extra=rules(
+                Rule(
+                    r"self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && !self.startsWith('..')",
+                    "got '{self}', expected a key as ConfigMaps have them: letters, digits, -, _ and '.', not beginning"
+                    " with two dots. Print the keys with: kubectl describe configmap",
+                )
+            ),
+        ),
+    ] = "samples.json"
+    """The key in it. Its value is what `samples` would be, as JSON."""
+
+
+class Warmup(ApiModel):
+    """The prediction that a pod must answer before it is ready. The requests are given here, or in a ConfigMap."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "has(self.samples) != has(self.configMapRef)",
+                "got {(has(self.samples) ? 'both' : 'none')}, expected exactly one of samples and configMapRef. Remove"
+                " the other or add one.",
+            )
+        )
+    )
+
+    samples: (
+        Annotated[
+            list[WarmupSample],
+            Field(min_length=1, max_length=WARMUP_SAMPLES_LIMIT, json_schema_extra=list_atomic()),
+        ]
+        | None
+    ) = None
     """Requests to make. Needed when the artifact does not say itself which inputs it takes."""
+    config_map_ref: WarmupConfigMap | None = None
+    """A ConfigMap that holds the requests, where several models share them or the manifest is to stay short. A pod
+    reads it when it starts; a changed ConfigMap starts no rollout, another name does."""
 
 
 class Runtime(ApiModel):

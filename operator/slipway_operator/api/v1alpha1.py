@@ -36,6 +36,7 @@ from slipway_operator.api.rollout import Rollout as Rollout
 from slipway_operator.api.runtime import CustomContainer as CustomContainer
 from slipway_operator.api.runtime import Runtime as Runtime
 from slipway_operator.api.runtime import Warmup as Warmup
+from slipway_operator.api.runtime import WarmupConfigMap as WarmupConfigMap
 from slipway_operator.api.runtime import WarmupInput as WarmupInput
 from slipway_operator.api.runtime import WarmupSample as WarmupSample
 from slipway_operator.api.scaling import REPLICAS_LIMIT
@@ -173,6 +174,10 @@ _SLIPWAY_ONLY: Final = {
     ".batching": ("has(self.batching)", "only the Slipway runtime forms batches"),
     ".sla": ("has(self.sla)", "only the Slipway runtime keeps latency targets"),
     ".traffic.auth": ("has(self.traffic) && has(self.traffic.auth)", "the server checks its own clients"),
+    ".traffic.maxConcurrency": (
+        "has(self.traffic) && has(self.traffic.maxConcurrency)",
+        "the server bounds its own work",
+    ),
     ".traffic.tls": ("has(self.traffic) && has(self.traffic.tls)", "the server is asked in plain HTTP"),
     ".exposure.service.grpcPort": (
         "has(self.exposure) && has(self.exposure.service) && has(self.exposure.service.grpcPort)",

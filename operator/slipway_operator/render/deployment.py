@@ -9,7 +9,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from slipway_operator.api.v1alpha1 import ModelDeploymentSpec, Rollout, Runtime
-from slipway_operator.names import CONFIG_HASH_ANNOTATION, TEMPLATE_HASH_ANNOTATION, child_labels, selector_labels
+from slipway_operator.names import (
+    CONFIG_HASH_ANNOTATION,
+    TEMPLATE_HASH_ANNOTATION,
+    VERSION_LABEL,
+    child_labels,
+    selector_labels,
+)
 from slipway_operator.render.config_map import config_hash
 from slipway_operator.render.container import runtime_container
 from slipway_operator.render.custom import custom_container, fetch_container, is_custom, scrape_annotations
@@ -20,6 +26,7 @@ from slipway_operator.render.volumes import pod_volumes
 from slipway_operator.scaling import wanted_replicas
 from slipway_runtime import contract
 
+_LABEL_LIMIT: Final = 63
 RUNTIME_UID: Final = 65532
 """The user "nonroot" of distroless images and of the runtime's own."""
 REVISION_HISTORY_LIMIT: Final = 5
@@ -34,7 +41,7 @@ def render_deployment(owner: Owner, spec: ModelDeploymentSpec, template: Manifes
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": metadata(owner, owner.name),
+        "metadata": _metadata(owner, template),
         "spec": {
             "replicas": wanted_replicas(spec),
             "revisionHistoryLimit": REVISION_HISTORY_LIMIT,
@@ -44,6 +51,20 @@ def render_deployment(owner: Owner, spec: ModelDeploymentSpec, template: Manifes
             "template": template,
         },
     }
+
+
+def _metadata(owner: Owner, template: Manifest) -> dict[str, Any]:
+    """With the server's version, which is no part of the pods: a label must not restart them."""
+    found = metadata(owner, owner.name)
+    version = image_version(template["spec"]["containers"][0]["image"])
+    return found | {"labels": found["labels"] | {VERSION_LABEL: version}} if version else found
+
+
+def image_version(image: str) -> str | None:
+    """The tag, as far as it is a label's value; None for an image without one, such as one by its digest alone."""
+    name, _, _ = image.partition("@")
+    _, _, tag = name.rpartition("/")[2].partition(":")
+    return tag[:_LABEL_LIMIT].strip("-_.") or None
 
 
 def template_hash(deployment: Manifest) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from slipway_operator.api.v1alpha1 import Batching, Execution, ModelDeploymentSpec, Runtime, Sla, Traffic, Tuning
 from slipway_operator.render.service import service_exposure
+from slipway_operator.render.volumes import warmup_path
 from slipway_runtime.contract import (
     API_KEYS_DIRECTORY,
     GRPC_PORT,
@@ -39,6 +40,8 @@ def render_runtime_config(name: str, spec: ModelDeploymentSpec) -> RuntimeConfig
         "tls": TLSConfig(certificate_path=f"{TLS_DIRECTORY}/tls.crt", key_path=f"{TLS_DIRECTORY}/tls.key")
         if traffic.tls
         else None,
+        "warmup_samples_path": warmup_path(spec),
+        "max_concurrency": traffic.max_concurrency,
         "grpc_port": GRPC_PORT if service_exposure(spec).grpc_port is not None else None,
     }
     return RuntimeConfig(
@@ -87,7 +90,7 @@ def _tuning(tuning: Tuning) -> TuningConfig:
 
 
 def _warmup_samples(spec: ModelDeploymentSpec) -> list[WarmupSample]:
-    if spec.runtime is None or spec.runtime.warmup is None:
+    if spec.runtime is None or spec.runtime.warmup is None or spec.runtime.warmup.samples is None:
         return []
     return [
         WarmupSample(

@@ -13,6 +13,8 @@ from slipway_runtime.protocol.errors import ApiError
 _JITTER: Final = 0.2
 """Clients that were refused together should not come back together."""
 _RESTART_SECONDS: Final = 1
+_FLIGHT_SECONDS: Final = 1
+"""One of those in flight is answered by then, in all likelihood."""
 
 
 def retry_after(seconds: float) -> dict[str, str]:
@@ -26,6 +28,16 @@ def refused(refusal: Refusal) -> ApiError:
         return ApiError(429, "queue_full", "The queue is full. Try again later.", headers=headers)
     late = "The answer would come too late for the latency target or the request's own timeout. Try again later."
     return ApiError(429, "predicted_late", late, headers=headers)
+
+
+def too_many(limit: int) -> ApiError:
+    return ApiError(
+        429,
+        "concurrency_limit",
+        f"{limit} predictions are in flight, as many as spec.traffic.maxConcurrency (maxConcurrency in the runtime's"
+        " configuration) allows in one pod. Try again later, raise it, or run more pods.",
+        headers=retry_after(_FLIGHT_SECONDS),
+    )
 
 
 def deadline(seconds: float, *, running: bool) -> ApiError:

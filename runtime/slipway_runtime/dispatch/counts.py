@@ -144,8 +144,8 @@ class DispatchCounts(Collector):
         )
         yield _counter(
             "slipway_runtime_shed",
-            "Requests that were not computed because they would have been too late. reason: queue_full,"
-            " predicted_late, deadline_in_queue.",
+            "Requests that were not computed, because there were too many or because they would have been too late."
+            " reason: queue_full, concurrency_limit, predicted_late, deadline_in_queue.",
             "reason",
             self.shed,
         )

@@ -38,11 +38,11 @@ log = logging.getLogger(__name__)
 class Prediction:
     """One message on its way to its answer."""
 
-    __slots__ = ("_answer", "_backend", "_decoded", "_record", "_ticket")
+    __slots__ = ("_answer", "_decoded", "_record", "_ticket", "backend")
 
     def __init__(self, backend: Backend, message: bytes, record: RequestRecord, left_seconds: float | None) -> None:
         """Submits it. Raises `ApiError` where it does not fit the model."""
-        self._backend = backend
+        self.backend = backend
         self._record = record
         begun = perf_counter()
         self._decoded: Decoded = backend.codec.decode(message)
@@ -70,7 +70,7 @@ class Prediction:
             raise
 
     def cancel(self) -> None:
-        self._backend.dispatch.cancel(self._ticket)
+        self.backend.dispatch.cancel(self._ticket)
         self._answer.cancel()
 
     def _finish(self, ticket: Ticket) -> None:
@@ -83,7 +83,7 @@ class Prediction:
             return
         begun = perf_counter()
         try:
-            content = self._backend.codec.encode(self._decoded, ticket.outputs)
+            content = self.backend.codec.encode(self._decoded, ticket.outputs)
         except Exception as error:  # noqa: BLE001 - whoever waits for the answer translates it
             self._answer.set_exception(error)
             return
@@ -103,11 +103,11 @@ class InferCalls:
     async def _infer(self, message: bytes, context: Any, record: RequestRecord) -> bytes:
         gateway = self._gateway
         backend = gateway.ready_backend()
-        gateway.charge(len(message))
+        gateway.admit(backend, len(message))
         try:
             content = await Prediction(backend, message, record, seconds_left(context)).wait()
         finally:
-            gateway.budget.give(len(message))
+            gateway.leave(backend, len(message))
         context.set_trailing_metadata(_metadata(record))
         return content
 
@@ -171,14 +171,15 @@ class _Stream:
         record.protocol, record.bytes_in = "grpc", len(message)
         gateway = self._gateway
         gateway.telemetry.begin(record, self._headers.get("traceparent"))
-        charged_bytes = 0
+        admitted: Backend | None = None
         try:
             backend = gateway.ready_backend()
-            gateway.charge(len(message))
-            charged_bytes = len(message)
+            gateway.admit(backend, len(message))
+            admitted = backend
             return message, record, Prediction(backend, message, record, seconds_left(self._context))
         except Exception as error:  # noqa: BLE001 - translated
-            gateway.budget.give(charged_bytes)
+            if admitted is not None:
+                gateway.leave(admitted, len(message))
             return b"", record, translate(error, record)
 
     async def answers(self) -> AsyncIterator[bytes]:
@@ -209,18 +210,23 @@ class _Stream:
                 return await abort(self._context, failure, record)
             return _failed(failure, message)
         finally:
-            self._gateway.budget.give(len(message))
-            self._gateway.telemetry.finish(record)
+            self._end(item)
 
     def drop(self) -> None:
         """The client left: nobody waits for the rest."""
-        for message, record, prediction in self._items:
+        for item in self._items:
+            _, record, prediction = item
             if isinstance(prediction, Prediction):
                 prediction.cancel()
             record.status, record.code = CLIENT_CLOSED, "client_closed"
-            self._gateway.budget.give(len(message))
-            self._gateway.telemetry.finish(record)
+            self._end(item)
         self._items.clear()
+
+    def _end(self, item: _Item) -> None:
+        message, record, prediction = item
+        if isinstance(prediction, Prediction):
+            self._gateway.leave(prediction.backend, len(message))
+        self._gateway.telemetry.finish(record)
 
 
 def _failed(error: ApiError, message: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from slipway_runtime.contract import RuntimeConfig
+from slipway_runtime.dispatch.concurrency import Concurrency
 from slipway_runtime.dispatch.ticket import Dispatch
 from slipway_runtime.http.auth import ApiKeys
 from slipway_runtime.http.budget import ByteBudget
@@ -39,7 +40,7 @@ async def listen(
     return server
 
 
-def backend_of(served: Served, dispatch: Dispatch) -> Backend:
+def backend_of(served: Served, dispatch: Dispatch, concurrency: Concurrency) -> Backend:
     name, loaded = served.name, served.loaded
     server, model = server_metadata(runtime_version()), model_metadata(name, loaded)
     configuration = model_config(served.config, loaded)
@@ -52,4 +53,4 @@ def backend_of(served: Served, dispatch: Dispatch) -> Backend:
             entry for entry in repository_index(name, served.lifecycle.ready) if not ready or entry["state"] == "READY"
         ],
     )
-    return Backend(GrpcCodec(name, loaded.signature), dispatch, description)
+    return Backend(GrpcCodec(name, loaded.signature), dispatch, description, concurrency)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from slipway_runtime.dispatch.answers import retry_after
+from slipway_runtime.dispatch.concurrency import Concurrency
 from slipway_runtime.dispatch.ticket import Dispatch
 from slipway_runtime.http.auth import ApiKeys
 from slipway_runtime.http.budget import ByteBudget
@@ -35,6 +36,7 @@ class Backend:
     codec: GrpcCodec
     dispatch: Dispatch
     description: Description
+    concurrency: Concurrency
 
 
 @dataclass(eq=False)
@@ -64,9 +66,11 @@ class Gateway:
             )
         return self.backend
 
-    def charge(self, size_bytes: int) -> None:
-        """To be given back with `budget.give`."""
+    def admit(self, backend: Backend, size_bytes: int) -> None:
+        """A prediction of this size; `leave` ends it. Raises `ApiError` when there is no room for it now."""
+        backend.concurrency.admit()
         if not self.budget.take(size_bytes):
+            backend.concurrency.give()
             raise ApiError(
                 429,
                 "bytes_budget",
@@ -74,6 +78,11 @@ class Gateway:
                 f" (maxInflightBytes); another {size_bytes} do not fit now.",
                 headers=retry_after(1),
             )
+
+    def leave(self, backend: Backend, size_bytes: int) -> None:
+        """It was answered, or nobody waits for it any more."""
+        self.budget.give(size_bytes)
+        backend.concurrency.give()
 
     async def answer(
         self,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Final
 
+from slipway_runtime.dispatch.concurrency import Concurrency
 from slipway_runtime.dispatch.dispatcher import Dispatcher
 from slipway_runtime.engines.engine import LoadedModel
 from slipway_runtime.http.exchange import Caller
@@ -47,10 +48,18 @@ log = logging.getLogger(__name__)
 class Convoy:
     """`http.exchange.Shortcut` for one path of one model."""
 
-    def __init__(self, guide: Guide, dispatcher: Dispatcher, clock: Callable[[], float] = perf_counter) -> None:
+    def __init__(
+        self,
+        guide: Guide,
+        dispatcher: Dispatcher,
+        concurrency: Concurrency,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
         self._guide = guide
         self._templates = guide.templates
         self._dispatcher = dispatcher
+        self._concurrency = concurrency if concurrency.limit is not None else None
+        """None where nothing needs to be counted: every request passes here."""
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._known: dict[tuple[bytes, bytes], Template] = {}
@@ -87,6 +96,8 @@ class Convoy:
         begin = start + len(template.prefix)
         if data.count(b",", begin, len(data) - len(template.suffix)) != template.commas or not self._dispatcher.idle:
             return False
+        if self._concurrency is not None and not self._concurrency.take():
+            return False  # and is refused on the usual way
         if not self._waiting:
             self._loop.call_soon(self._turn)
         self._waiting.append((caller, data, begin, template, self._clock(), request_id))
@@ -95,6 +106,7 @@ class Convoy:
     def give_back(self, caller: Caller) -> None:
         mine = [passenger for passenger in self._waiting if passenger[0] is caller]
         self._waiting = [passenger for passenger in self._waiting if passenger[0] is not caller]
+        self._give(len(mine))
         for passenger in mine:
             caller.go_the_usual_way(passenger[1], passenger[4])
 
@@ -135,17 +147,20 @@ class Convoy:
         staying = [passenger for passenger in waiting if passenger[0].waits]
         if len(staying) < len(waiting):
             self._tell_of_those_who_left([passenger for passenger in waiting if not passenger[0].waits])
-        if not staying:
-            return
         try:
-            answered = self._travel(staying)
+            answered = not staying or self._travel(staying)
         except Exception:
             log.exception("Requests that travelled together failed inside the runtime; each is tried alone")
             answered = False
+        self._give(len(waiting))
         if not answered:
             for caller, data, _, _, received_at, _ in staying:
                 if caller.waits:
                     caller.go_the_usual_way(data, received_at)
+
+    def _give(self, predictions: int) -> None:
+        if self._concurrency is not None:
+            self._concurrency.give(predictions)
 
     def _travel(self, passengers: Sequence[Passenger]) -> bool:
         ride = Ride.of(self._guide, passengers, self._clock)

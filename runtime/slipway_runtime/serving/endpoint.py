@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Final, TypeVar
 
+from slipway_runtime.dispatch.concurrency import Concurrency
 from slipway_runtime.dispatch.ticket import Dispatch, Ticket
 from slipway_runtime.http.exchange import Reply, Request
 from slipway_runtime.http.wire import send_error
@@ -38,9 +39,17 @@ log = logging.getLogger(__name__)
 class Desk:
     """What all endpoints of a process share."""
 
-    def __init__(self, model: str, dispatch: Dispatch, telemetry: Telemetry, max_decompressed_bytes: int) -> None:
+    def __init__(
+        self,
+        model: str,
+        dispatch: Dispatch,
+        concurrency: Concurrency,
+        telemetry: Telemetry,
+        max_decompressed_bytes: int,
+    ) -> None:
         self.model = model
         self.dispatch = dispatch
+        self.concurrency = concurrency
         self.telemetry = telemetry
         self.max_decompressed_bytes = max_decompressed_bytes
         self._loop = asyncio.get_running_loop()
@@ -74,7 +83,7 @@ class InferEndpoint:
 class _Call:
     """One request on its way to its answer."""
 
-    __slots__ = ("_codec", "_decoded", "_desk", "_record", "_reply", "_request", "_ticket")
+    __slots__ = ("_admitted", "_codec", "_decoded", "_desk", "_record", "_reply", "_request", "_ticket")
 
     def __init__(self, codec: Codec, desk: Desk, request: Request, reply: Reply) -> None:
         self._codec = codec
@@ -83,6 +92,7 @@ class _Call:
         self._reply = reply
         self._decoded: Decoded | None = None
         self._ticket: Ticket | None = None
+        self._admitted = False
         self._record = RequestRecord(
             protocol=codec.protocol,
             method="POST",
@@ -95,9 +105,21 @@ class _Call:
         )
 
     def begin(self) -> None:
-        headers = self._request.headers
-        self._desk.telemetry.begin(self._record, headers.get(b"traceparent"))
+        self._desk.telemetry.begin(self._record, self._request.headers.get(b"traceparent"))
         self._reply.on_disconnect = self._leave
+        try:
+            self._desk.concurrency.admit()
+        except ApiError as error:
+            self._fail(error)
+            return
+        self._admitted = True
+        try:
+            self._unpack()
+        except Exception as error:  # noqa: BLE001 - answered
+            self._fail(error)
+
+    def _unpack(self) -> None:
+        headers = self._request.headers
         encoding = headers.get(b"content-encoding")
         body = self._request.body
         if not encoding:
@@ -105,10 +127,7 @@ class _Call:
             return
         limit = self._desk.max_decompressed_bytes
         if len(body) <= _SMALL_COMPRESSED_BYTES:
-            try:
-                self._submit(decompress(body, encoding, limit))
-            except ApiError as error:
-                self._fail(error)
+            self._submit(decompress(body, encoding, limit))
             return
         self._desk.aside(lambda: decompress(body, encoding, limit), self._submit, self._fail)
 
@@ -200,8 +219,10 @@ class _Call:
         trace = traceresponse(record)
         if trace is not None:
             own.append((b"traceresponse", trace))
-        self._reply.send(200, content_type, parts, [*headers, *own] if headers else own)
-        self._end()
+        try:
+            self._reply.send(200, content_type, parts, [*headers, *own] if headers else own)
+        finally:
+            self._end()
 
     def _fail(self, error: BaseException) -> None:
         record = self._record
@@ -227,6 +248,8 @@ class _Call:
     def _end(self) -> None:
         # The reply would hold on to this, and this to the reply, until the garbage collector finds them.
         self._reply.on_disconnect = None
+        if self._admitted:
+            self._desk.concurrency.give()
         self._desk.telemetry.finish(self._record)
 
 

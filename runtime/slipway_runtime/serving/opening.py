@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from slipway_runtime.batching.policy import make_policy
 from slipway_runtime.batching.scheduler import Scheduler
 from slipway_runtime.contract import VERIFY_PATH, RuntimeConfig
+from slipway_runtime.dispatch.concurrency import Concurrency
 from slipway_runtime.dispatch.dispatcher import Dispatcher
 from slipway_runtime.dispatch.outlook import OutlookReader
 from slipway_runtime.engines.engine import Engine, LoadedModel
@@ -37,6 +38,7 @@ from slipway_runtime.telemetry.telemetry import Telemetry
 class Opened:
     engine: Engine
     dispatcher: Dispatcher
+    concurrency: Concurrency
     routes: Mapping[bytes, Handler]
     """By whole paths as they are sent, with and without the prefix."""
     shortcuts: dict[bytes, Shortcut]
@@ -58,7 +60,8 @@ def open_routes(
     facts = started.facts
     dispatcher = make_dispatcher(config, metrics, started.engine, facts)
     limit = config.limits.max_decompressed_bytes or config.max_request_bytes
-    desk = Desk(config.name, dispatcher, telemetry, limit)
+    concurrency = Concurrency(config.max_concurrency, metrics.dispatch_counts)
+    desk = Desk(config.name, dispatcher, concurrency, telemetry, limit)
     codecs = codecs_for(config.name, facts.signature, max_json_depth=config.limits.max_json_depth)
     endpoints = {codec: InferEndpoint(codec, desk) for codec in codecs.values()}
     plain = {path: endpoints[codec] for path, codec in codecs.items()}
@@ -71,11 +74,12 @@ def open_routes(
     shortcuts: dict[bytes, Shortcut] = {}
     if Convoy.fits(facts, telemetry):
         shortcuts = {
-            path: _convoy(path, endpoint.codec, facts, dispatcher, metrics, telemetry, date_line)
+            path: _convoy(path, endpoint.codec, facts, dispatcher, concurrency, metrics, telemetry, date_line)
             for path, endpoint in {**plain, **prefixed}.items()
             if isinstance(endpoint.codec, V2Codec)
         }
-    return Opened(started.engine, dispatcher, {**plain, **prefixed, **verify}, shortcuts, app, served)
+    routes: dict[bytes, Handler] = {**plain, **prefixed, **verify}
+    return Opened(started.engine, dispatcher, concurrency, routes, shortcuts, app, served)
 
 
 def _convoy(
@@ -83,6 +87,7 @@ def _convoy(
     codec: V2Codec,
     facts: LoadedModel,
     dispatcher: Dispatcher,
+    concurrency: Concurrency,
     metrics: Metrics,
     telemetry: Telemetry,
     date_line: Callable[[], bytes],
@@ -98,7 +103,7 @@ def _convoy(
         date_line,
         asyncio.get_running_loop().call_soon,
     )
-    return Convoy(guide, dispatcher)
+    return Convoy(guide, dispatcher, concurrency)
 
 
 def make_dispatcher(config: RuntimeConfig, metrics: Metrics, engine: Engine, facts: LoadedModel) -> Dispatcher:

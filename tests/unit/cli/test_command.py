@@ -163,3 +163,11 @@ def test_a_server_of_another_kind_is_not_run_by_this_one() -> None:
     assert result.exit_code == 1
     for words in ("spec.runtime.engine", "'Custom'", "team/app:1", "docs/containers.md"):
         assert words in result.stderr
+
+
+def test_a_local_run_asks_for_the_samples_that_lie_in_a_config_map() -> None:
+    warmup = "spec: {runtime: {warmup: {configMapRef: {name: digits-warmup}}}, "
+    result = slipway("run", "-f", "-", stdin=VALID.replace("NAME", "app").replace("spec: {", warmup))
+    assert result.exit_code == 1
+    for words in ("spec.runtime.warmup.configMapRef", "digits-warmup", "samples.json", "--warmup-samples FILE"):
+        assert words in result.stderr

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from slipway.environment import cache_directory, describe_differences, expand, run_environment
+from slipway.environment import cache_directory, describe_differences, expand, needed_samples, run_environment
 from slipway_operator.api.v1alpha1 import ModelDeploymentSpec
 
 pytestmark = pytest.mark.unit
@@ -98,6 +98,20 @@ def test_nothing_is_named_when_a_local_file_and_the_users_environment_have_it_al
         resources={"gpu": {"count": 0}},
     )
     assert not list(describe_differences(spec, "file:///tmp/model.pt", {"A": "mine"}))
+
+
+def test_samples_of_a_config_map_are_asked_for_with_the_command_that_gets_them() -> None:
+    refusal = needed_samples(spec_of(runtime={"warmup": {"configMapRef": {"name": "digits-warmup"}}}))
+    assert refusal is not None
+    for words in (
+        "spec.runtime.warmup.configMapRef",
+        "--warmup-samples FILE",
+        r"kubectl get configmap digits-warmup -o jsonpath='{.data.samples\.json}'",
+    ):
+        assert words in refusal
+    inline = {"samples": [{"inputs": [{"name": "image", "shape": [-1, 64]}]}]}
+    assert needed_samples(spec_of(runtime={"warmup": inline})) is None
+    assert needed_samples(spec_of()) is None
 
 
 def test_what_only_a_cluster_knows_is_named() -> None:

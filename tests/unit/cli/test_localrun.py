@@ -90,6 +90,15 @@ def test_targets_and_batches_are_those_of_the_manifest_when_it_is_served_locally
     assert (rendered.grpc_port, config.grpc_port) == (9000, 9123)
 
 
+def test_a_file_with_samples_takes_the_place_of_the_config_map_and_of_the_manifests_own(tmp_path: Path) -> None:
+    inline = {"samples": [{"inputs": [{"name": "x", "shape": [-1, 4]}]}]}
+    for warmup in (inline, {"configMapRef": {"name": "digits-warmup"}}):
+        spec = {"artifact": {"uri": "s3://models/digits.pt"}, "runtime": {"warmup": warmup}}
+        rendered = render_runtime_config("digits", ModelDeploymentSpec.model_validate(spec))
+        config = local_config(rendered, None, None, tmp_path / "samples.json")
+        assert (config.warmup_samples, config.warmup_samples_path) == ([], str(tmp_path / "samples.json"))
+
+
 def test_a_port_is_refused_by_its_flag_when_another_flag_or_process_has_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = server.getsockname()[1]

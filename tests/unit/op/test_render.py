@@ -12,9 +12,9 @@ import yaml
 
 from slipway_operator.api.pod_template import MOUNT_PATHS, OWN_LABELS, OWN_PREFIX, VOLUME_NAMES
 from slipway_operator.api.v1alpha1 import ModelDeploymentSpec
-from slipway_operator.names import CONFIG_HASH_ANNOTATION, TEMPLATE_HASH_ANNOTATION
+from slipway_operator.names import CONFIG_HASH_ANNOTATION, TEMPLATE_HASH_ANNOTATION, VERSION_LABEL
 from slipway_operator.render.children import render_children
-from slipway_operator.render.deployment import grace_period_seconds, template_hash
+from slipway_operator.render.deployment import grace_period_seconds, image_version, template_hash
 from slipway_operator.render.manifest import Manifest, Owner, RenderSettings
 from slipway_operator.render.runtime_config import render_runtime_config
 from slipway_runtime.contract import RuntimeConfig
@@ -74,6 +74,7 @@ SPECS: Final[dict[str, dict[str, Any]]] = {
         "traffic": {
             "requestTimeoutSeconds": 90,
             "maxRequestBytes": 1048576,
+            "maxConcurrency": 256,
             "auth": {"apiKeysSecretRef": {"name": "digits-keys"}},
             "tls": {"secretName": "digits-internal-tls"},
         },
@@ -227,6 +228,56 @@ def test_the_secret_with_api_keys_is_mounted_where_the_runtime_reads_it() -> Non
     assert "subPath" not in mount, "the kubelet updates no subPath, so a rotated key would need a restart"
 
 
+def test_the_config_map_with_warm_up_samples_is_mounted_where_the_runtime_reads_its_key() -> None:
+    children = rendered(runtime={"warmup": {"configMapRef": {"name": "digits-warmup", "key": "small.json"}}})
+    pod = children["Deployment"]["spec"]["template"]["spec"]
+    (text,) = children["ConfigMap"]["data"].values()
+    (volume,) = [volume for volume in pod["volumes"] if volume.get("configMap", {}).get("name") == "digits-warmup"]
+    (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == volume["name"]]
+    (item,) = volume["configMap"]["items"]
+    assert RuntimeConfig.model_validate_json(text).warmup_samples_path == f"{mount['mountPath']}/{item['path']}"
+    assert (item["key"], mount["readOnly"]) == ("small.json", True)
+    assert volume["configMap"]["optional"] is True, "else the kubelet waits for it, and the runtime cannot say so"
+    assert not RuntimeConfig.model_validate_json(text).warmup_samples
+
+
+def test_another_config_map_with_samples_is_another_revision() -> None:
+    one, two = (template(runtime={"warmup": {"configMapRef": {"name": name}}}) for name in ("samples-1", "samples-2"))
+    hashes = {found["metadata"]["annotations"][TEMPLATE_HASH_ANNOTATION] for found in (one, two)}
+    assert len(hashes) == 2
+
+
+def test_the_bound_of_concurrency_reaches_the_runtime_and_none_is_set_by_default() -> None:
+    bounded, unbounded = (rendered(traffic=traffic)["ConfigMap"]["data"] for traffic in ({"maxConcurrency": 8}, {}))
+    read = [RuntimeConfig.model_validate_json(text) for texts in (bounded, unbounded) for text in texts.values()]
+    assert [config.max_concurrency for config in read] == [8, None]
+    assert "maxConcurrency" not in str(unbounded)
+
+
+@pytest.mark.parametrize(
+    ("image", "version"),
+    [
+        ("registry.example.com/slipway-runtime:1.0", "1.0"),
+        ("localhost:5000/runtime", None),
+        ("localhost:5000/runtime:2.0@sha256:0123", "2.0"),
+        ("runtime@sha256:0123", None),
+        ("runtime:" + "a" * 62 + "-b", "a" * 62),
+        ("runtime:_", None),
+    ],
+)
+def test_the_version_is_the_tag_as_far_as_a_label_can_hold_it(image: str, version: str | None) -> None:
+    assert image_version(image) == version
+
+
+def test_the_version_is_on_the_deployment_and_neither_in_its_selector_nor_on_its_pods() -> None:
+    children = rendered()
+    deployment = children.pop("Deployment")
+    assert deployment["metadata"]["labels"][VERSION_LABEL] == "1.0"
+    assert VERSION_LABEL not in str(deployment["spec"])
+    assert VERSION_LABEL not in str(children)
+    assert VERSION_LABEL not in rendered(runtime={"image": "own@sha256:0123"})["Deployment"]["metadata"]["labels"]
+
+
 @pytest.mark.feature("request-timeout")
 def test_the_grace_period_outlasts_the_slowest_request() -> None:
     spec = ModelDeploymentSpec.model_validate(SPECS["complete"])
@@ -318,7 +369,8 @@ def test_an_empty_addition_changes_no_pod() -> None:
 
 def test_names_and_paths_of_the_operators_own_volumes_are_the_ones_that_users_cannot_take() -> None:
     secrets = {"auth": {"apiKeysSecretRef": {"name": "keys"}}, "tls": {"secretName": "pair"}}
-    pod = template(traffic=secrets, resources={"sharedMemory": "1Gi"})["spec"]
+    warmup = {"warmup": {"configMapRef": {"name": "samples"}}}
+    pod = template(traffic=secrets, resources={"sharedMemory": "1Gi"}, runtime=warmup)["spec"]
     assert {volume["name"] for volume in pod["volumes"]} == set(VOLUME_NAMES)
     for mount in pod["containers"][0]["volumeMounts"]:
         assert any(mount["mountPath"] == path or mount["mountPath"].startswith(f"{path}/") for path in MOUNT_PATHS)

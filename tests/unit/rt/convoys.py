@@ -158,12 +158,19 @@ class House:
     """To be made in a running loop. `together` is what is under test: with it, alike requests share the way."""
 
     def __init__(
-        self, *, together: bool = True, batching: BatchingConfig | None = None, logs: bool = False, **server: Any
+        self,
+        *,
+        together: bool = True,
+        batching: BatchingConfig | None = None,
+        max_concurrency: int | None = None,
+        logs: bool = False,
+        **server: Any,
     ) -> None:
         config = RuntimeConfig(
             name="sum",
             artifact=ArtifactConfig(uri="file:///none"),
             batching=batching or BatchingConfig(),
+            max_concurrency=max_concurrency,
             access_log=AccessLogConfig(enabled=False),
         )
         self.engine = InLoopEngine()
@@ -224,11 +231,11 @@ async def taught(house: House, lines: int = 3) -> list[Line]:
     return found
 
 
-def run(test: Any) -> Any:
-    """`test(house)` in a loop, with a house of its own."""
+def run(test: Any, **built: Any) -> Any:
+    """`test(house)` in a loop, with a house of its own; `built` is how it is made."""
 
     async def go() -> Any:
-        house = House()
+        house = House(**built)
         try:
             return await test(house)
         finally:

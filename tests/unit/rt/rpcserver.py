@@ -16,6 +16,7 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from slipway_runtime.contract import Datatype, RuntimeConfig, TensorSpec
+from slipway_runtime.dispatch.concurrency import Concurrency
 from slipway_runtime.dispatch.ticket import Ticket
 from slipway_runtime.http.auth import ApiKeys
 from slipway_runtime.http.budget import ByteBudget
@@ -100,6 +101,7 @@ class RpcServer:
         self.budget = ByteBudget(budget_bytes)
         telemetry = Telemetry(self.config, self.metrics)
         self.gateway = Gateway(telemetry, self.lifecycle, keys, self.budget)
+        self.concurrency = Concurrency(self.config.max_concurrency, self.metrics.dispatch_counts)
         self._server = GrpcServer(self.config, self.gateway)
         self._backend = Backend(
             GrpcCodec("m", signature or echo_signature(X)),
@@ -111,6 +113,7 @@ class RpcServer:
                 statistics=lambda: {"model_stats": [{"name": "m", "version": "1", "inference_count": 3}]},
                 index=lambda ready: [{"name": "m", "version": "1", "state": "READY", "reason": ""}],
             ),
+            self.concurrency,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)

@@ -17,7 +17,7 @@ from tritonclient.utils import InferenceServerException
 
 from slipway_runtime.http.auth import ApiKeys
 from slipway_runtime.protocol.errors import ApiError
-from tests.unit.rt.rpcserver import Serve, failed, request_of, serving, wait_until
+from tests.unit.rt.rpcserver import Serve, echo, failed, request_of, serving, wait_until
 
 pytestmark = pytest.mark.unit
 
@@ -283,3 +283,44 @@ def test_the_asynchronous_client_works_unchanged(serve: Serve) -> None:
             return answers
 
     assert asyncio.run(use()) == [*range(20), 0, 1, 2]
+
+
+def test_calls_and_messages_beyond_the_bound_are_refused_and_places_are_given_back(serve: Serve) -> None:
+    """The first call is never answered: it holds its place until its client gives up."""
+    server = serve(maxConcurrency=1, compute=lambda ticket: None if ticket.inputs["x"][0, 0] < 0 else echo(ticket))
+    with grpc.insecure_channel(server.address) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        first = stub.ModelInfer.future(request_of(-1, 2))
+        assert server.dispatch.changed.wait(10)
+        caught: Any = failed(lambda: stub.ModelInfer(request_of(1, 2)))
+        assert caught.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "1 predictions are in flight, as many as spec.traffic.maxConcurrency" in caught.details()
+        metadata = dict(caught.trailing_metadata())
+        assert metadata["error-code"] == "concurrency_limit"
+        assert metadata["retry-after"] in ("1", "2")
+        (told,) = stub.ModelStreamInfer(iter([request_of(1, 2)]))
+        assert "spec.traffic.maxConcurrency" in told.error_message
+        assert stub.ModelMetadata(service_pb2.ModelMetadataRequest(name="m")).name == "m"
+        assert server.total(protocol="grpc", code="429", reason="concurrency_limit") == 2
+
+        server.dispatch.changed.clear()
+        first.cancel()
+        assert server.dispatch.changed.wait(10), "the dispatcher is told that the client left"
+        wait_until(lambda: server.concurrency.in_flight == 0)
+        for _ in range(2):
+            assert stub.ModelInfer(request_of(1, 2)).outputs[0].name == "x_out"
+            (told,) = stub.ModelStreamInfer(iter([request_of(1, 2)]))
+            assert not told.error_message
+            assert failed(lambda: stub.ModelInfer(request_of(1, 2, 3))).code() is grpc.StatusCode.INVALID_ARGUMENT
+        wait_until(lambda: server.concurrency.in_flight == 0)
+
+
+def test_a_message_that_finds_no_memory_holds_no_place(serve: Serve) -> None:
+    server = serve(maxConcurrency=1, budget_bytes=8)
+    server.budget.take(8)
+    with grpc.insecure_channel(server.address) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        for _ in range(2):
+            caught: Any = failed(lambda: stub.ModelInfer(request_of(1, 2)))
+            assert dict(caught.trailing_metadata())["error-code"] == "bytes_budget"
+            assert server.concurrency.in_flight == 0
