@@ -10,6 +10,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+if os.getpid() == 1:
+    # The kernel drops a signal that process 1 has no handler for, and the imports below take most of a second.
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
+
 import click
 
 from slipway_runtime.config import read_config
@@ -56,7 +60,7 @@ def main(
 
     Values of flags win over those of the file. Credentials come from the environment; docs/runtime.md lists them.
     """
-    # As process 1 of a container a signal without a handler is ignored; this one serves until the loop has its own.
+    # Until the loop has its own.
     signal.signal(signal.SIGTERM, _stop_at_once)
     configure_logging(log_format)
     overrides: dict[str, Any] = {

@@ -73,6 +73,7 @@ LOAD_FAILED = FailureReason.MODEL_LOAD_FAILED
         ("import nowhere", LOAD_FAILED, "ModuleNotFoundError: No module named 'nowhere' (handler.py, line 1)"),
         ("def predict(:", LOAD_FAILED, "SyntaxError"),
         ("x = 1", LOAD_FAILED, "has no predict"),
+        ("x = 1\ndef stream(item): yield 1", LOAD_FAILED, "let predict(batch, ctx) collect"),
         ("def predict(batch, ctx, more): ...", LOAD_FAILED, "called as predict(batch, ctx)"),
         ("def setup(ctx):\n    raise OSError('no file')", LOAD_FAILED, "setup: OSError: no file (handler.py, line 3)"),
         ("async def setup():\n    raise OSError('no file')", LOAD_FAILED, "OSError: no file (handler.py, line 3)"),
@@ -91,6 +92,11 @@ def test_a_start_that_fails_says_why_in_the_handlers_words(
     error = failure(load, whole, signature=False)
     assert error.reason == reason
     assert expected in error.message
+
+
+def test_a_stream_that_will_never_be_called_is_told(load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    load("def predict(batch, ctx):\n    return batch['x'][:, 0]\n\ndef stream(item, ctx):\n    yield item\n")
+    assert "stream of the handler is never called" in caplog.text
 
 
 @pytest.mark.parametrize("condition", ["batch['x'].min() < 0", "batch['x'].any()"])

@@ -169,8 +169,8 @@ def format_json(written_at: float, record: RequestRecord) -> bytes:
 
 def format_text(written_at: float, record: RequestRecord) -> bytes:
     milliseconds = record.total_seconds * 1e3
-    line = f"{utc(written_at)[11:19]} {_level(record):<7} {_message(record)} in {milliseconds:.1f} ms, {record.request_id}\n"
-    return line.encode()
+    head = f"{utc(written_at)[11:19]} {_level(record):<7}"
+    return f"{head} {_message(record)} in {milliseconds:.1f} ms, {record.request_id}\n".encode()
 
 
 def _message(record: RequestRecord) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -124,3 +125,21 @@ def test_swagger_offers_an_image_where_the_model_takes_one() -> None:
         model = Signature((spec("image", Datatype.FP32, -1, *item),), (spec("y", Datatype.FP32, -1, 10),))
         content = build_openapi("m", model, "1")["paths"]["/predict"]["post"]["requestBody"]["content"]
         assert ("image/*" in content) is expected
+
+
+_TOLD_TO_STOP_WHILE_IMPORTING = """
+import os, signal, sys
+own, os.getpid = os.getpid(), lambda: 1
+class Importing:
+    def find_spec(self, name, *more):
+        if name == "click":
+            os.kill(own, signal.SIGTERM)
+sys.meta_path.insert(0, Importing())
+import slipway_runtime.__main__
+sys.exit("it went on")
+"""
+
+
+def test_process_1_can_be_told_to_stop_before_it_has_loaded_anything() -> None:
+    done = subprocess.run([sys.executable, "-c", _TOLD_TO_STOP_WHILE_IMPORTING], timeout=60)
+    assert done.returncode == 0

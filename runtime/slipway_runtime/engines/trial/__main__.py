@@ -6,24 +6,21 @@ one JSON object a line.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from slipway_runtime.contract import RuntimeConfig
 from slipway_runtime.engines.attempt import Enter, attempt
+from slipway_runtime.engines.parent import obey_parent
 from slipway_runtime.engines.trial.hold import GRAPH
 from slipway_runtime.failure import StartupError
 from slipway_runtime.logs import LogFormat, configure_logging
-
-_PR_SET_PDEATHSIG: Final = 1
 
 
 @click.command()
@@ -33,9 +30,7 @@ _PR_SET_PDEATHSIG: Final = 1
 def main(descriptor: int, folder: Path, log_format: LogFormat) -> None:
     """Load and measure the model for a gateway."""
     configure_logging(log_format)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the gateway decides
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    obey_parent()
     with os.fdopen(descriptor, "w", encoding="utf-8", buffering=1) as pipe:
 
         def tell(**message: Any) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import logging
-import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +13,7 @@ from typing import Final
 from slipway_runtime.contract import Format, RuntimeConfig, Stage
 from slipway_runtime.engines.attempt import Enter, attempt
 from slipway_runtime.engines.loading import load_and_profile
+from slipway_runtime.engines.parent import obey_parent
 from slipway_runtime.engines.worker.checkup import Checkup, UnwellError
 from slipway_runtime.engines.worker.facts import encode_model
 from slipway_runtime.engines.worker.predictor import GatewayGoneError, Predictor
@@ -34,7 +33,6 @@ from slipway_runtime.models.load import load_model, warm_up_model
 from slipway_runtime.models.model import Model
 
 _UNWELL_EXIT_CODE: Final = 3
-_PR_SET_PDEATHSIG: Final = 1
 _OOM_SCORE_RISE: Final = 100
 _OOM_SCORE: Final = Path("/proc/self/oom_score_adj")
 
@@ -68,11 +66,8 @@ def serve(end: socket.socket) -> int:
 
 
 def _isolate() -> None:
-    """The gateway decides when this process ends; when it is gone, the kernel does, even in the middle of a batch."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    obey_parent()
     faulthandler.enable()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # Where memory runs out the kernel should take the model and leave the gateway, which can say what happened.
     with suppress(OSError, ValueError):
         _OOM_SCORE.write_text(str(min(1000, int(_OOM_SCORE.read_text()) + _OOM_SCORE_RISE)))

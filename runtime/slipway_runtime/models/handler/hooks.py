@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,6 +20,8 @@ from slipway_runtime.models.threads import usable_cpus
 
 _MODULE: Final = "handler"
 _CLASS: Final = "Handler"
+_STREAM: Final = "stream"
+"""Elsewhere the name of a hook whose answers come piece by piece, which nobody here would call."""
 _ARGUMENTS: Final = {
     "setup": ("ctx",),
     "preprocess": ("item", "ctx"),
@@ -32,6 +35,8 @@ _ARGUMENTS: Final = {
 """What each hook is called with. One that takes fewer arguments gets the first ones."""
 
 Hook = Callable[..., Any]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,15 @@ def find_hooks(module: ModuleType) -> Hooks:
     raises when it is made."""
     kind = getattr(module, _CLASS, None)
     owner: object = kind() if inspect.isclass(kind) else module
+    streams = callable(getattr(owner, _STREAM, None))
     found = {name: _fit(name, hook) for name in _ARGUMENTS if callable(hook := getattr(owner, name, None))}
+    if streams and "predict" not in found:
+        raise ModelLoadError(
+            f"{HANDLER_FILE} has {_STREAM} and no predict. Answers are given whole, never as a stream: let"
+            " predict(batch, ctx) collect what it yields."
+        )
+    if streams:
+        log.warning("%s of the handler is never called: answers are given whole, by predict", _STREAM)
     if "predict" not in found:
         raise ModelLoadError(
             f"{HANDLER_FILE} has no predict. Expected a function predict(batch, ctx), or a class {_CLASS} with that"
