@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 import grpc
@@ -24,6 +25,12 @@ _PING_MILLISECONDS: Final = 5_000
 _CONNECTION_MILLISECONDS: Final = 20_000
 """Then a client is asked to come by another connection, which Kubernetes may lead to another pod. In a drain all have
 gone that way by the limit: the library's own stop cancels calls that arrive in its moment."""
+_UNTAKEN_SECONDS: Final = 3_600
+"""The library cancels all calls at once that have waited so long for the loop to take them; 30 s unless told. The loop
+takes one call in several of its rounds, so on a machine that is busy with other work a burst can wait for longer. The
+deadline that a client sets for itself ends its calls as before."""
+_HOLD_SECONDS: Final = 0.25
+"""Whoever would call again after an answer is waiting for one by then, and what has arrived has been taken."""
 _HEALTH: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _REFLECTION: Final = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
 
@@ -74,10 +81,22 @@ class GrpcServer:
         return self._gateway.begun_calls
 
     async def stop(self, grace_seconds: float) -> None:
-        """Accepts nothing new, answers what is in flight, and cancels what is left after `grace_seconds`."""
-        for end in list(self._gateway.end_streams):
+        """Accepts nothing new, answers what is in flight, and cancels what is left after `grace_seconds`.
+
+        The library cancels calls that arrive while it begins to stop, and clients call again as soon as they have an
+        answer. So the answers of the last moment are held until clients have been told to leave their connections.
+        """
+        gateway = self._gateway
+        if gateway.hold is None:
+            gateway.hold = asyncio.Event()
+            if grace_seconds:
+                await asyncio.sleep(_HOLD_SECONDS)
+        stopping = asyncio.create_task(self._server.stop(grace_seconds))
+        await asyncio.sleep(0)  # it has begun, and told all clients
+        gateway.hold.set()
+        for end in list(gateway.end_streams):
             end()
-        await self._server.stop(grace_seconds)
+        await stopping
 
     async def _tell(self, status: int) -> None:
         for service in ("", SERVICE):
@@ -107,6 +126,7 @@ def _options(config: RuntimeConfig) -> list[tuple[str, int]]:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", _PING_MILLISECONDS),
         ("grpc.max_connection_age_ms", _CONNECTION_MILLISECONDS),
+        ("grpc.server_max_unrequested_time_in_server", _UNTAKEN_SECONDS),
     ]
 
 

@@ -56,6 +56,9 @@ class Gateway:
     begun_calls: int = 0
     """Streams count as one."""
 
+    hold: asyncio.Event | None = None
+    """From the first moment of the stop on: what is answered waits until it is set."""
+
     def ready_backend(self) -> Backend:
         if self.backend is None:
             raise ApiError(
@@ -96,12 +99,12 @@ class Gateway:
         """What `work` gives; every error of it as a status. `record` is finished whatever happens."""
         self.begun_calls += 1
         self.telemetry.begin(record, headers.get("traceparent"))
+        content, failure = b"", None
         try:
             if not open_to_all:
                 check_key(self.keys, headers)
             content = await work()
             record.status, record.bytes_out = 200, len(content)
-            return content
         except asyncio.CancelledError:
             record.status, record.code = CLIENT_CLOSED, "client_closed"
             raise
@@ -109,7 +112,9 @@ class Gateway:
             failure = translate(error, record)
         finally:
             self.telemetry.finish(record)
-        return await abort(context, failure, record)
+        if self.hold is not None:
+            await self.hold.wait()
+        return content if failure is None else await abort(context, failure, record)
 
 
 def translate(error: Exception, record: RequestRecord) -> ApiError:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,30 @@ def test_a_stop_answers_what_is_in_flight(serve: Serve) -> None:
         )
         asked.put(None)
         stopped.result(30)
+
+
+def test_a_stop_cancels_no_call_of_clients_who_call_again_at_once(serve: Serve) -> None:
+    server = serve()
+    calling = threading.Barrier(9)
+
+    def call_until_refused() -> grpc.StatusCode:
+        with grpc.insecure_channel(server.address) as channel:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            stub.ModelInfer(request_of(1, 2))
+            calling.wait(30)
+            while True:
+                try:
+                    stub.ModelInfer(request_of(1, 2))
+                except grpc.RpcError as error:
+                    refused: Any = error
+                    code: grpc.StatusCode = refused.code()
+                    return code
+
+    with ThreadPoolExecutor(8) as clients:
+        ends = [clients.submit(call_until_refused) for _ in range(8)]
+        calling.wait(30)
+        server.stop(30).result(30)
+        assert {end.result(30) for end in ends} == {grpc.StatusCode.UNAVAILABLE}
 
 
 def test_what_the_port_speaks_can_be_found_out(serve: Serve) -> None:
