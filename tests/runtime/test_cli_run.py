@@ -230,6 +230,27 @@ def test_the_runtime_keeps_what_the_manifest_says_of_targets_batches_and_executi
         assert client.is_model_ready("digits")
 
 
+def test_samples_of_a_config_map_are_read_from_a_file_when_it_is_given(
+    start: StartRun, trained: Path, tmp_path: Path
+) -> None:
+    manifest, samples = tmp_path / "model.yaml", tmp_path / "samples.json"
+    manifest.write_text(
+        "apiVersion: slipway.dev/v1alpha1\nkind: ModelDeployment\nmetadata: {name: digits}\n"
+        f"spec:\n  artifact: {{uri: '{(trained / 'model.pt').as_uri()}'}}\n"
+        "  runtime: {tuning: {mode: Disabled}, warmup: {configMapRef: {name: digits-warmup}}}\n"
+    )
+    refused = start("-f", str(manifest))
+    assert refused.wait() == 1
+    assert "--warmup-samples FILE" in refused.said
+    samples.write_text('[{"inputs": [{"name": "image", "shape": [-1, 3, 8, 8]}]}]')
+    unfit = start("-f", str(manifest), "--warmup-samples", str(samples))
+    assert unfit.wait() == 1
+    assert "Warm-up sample 1 has" in unfit.said
+    samples.write_text('[{"inputs": [{"name": "image", "shape": [-1, 1, 8, 8]}]}]')
+    run = start("-f", str(manifest), "--warmup-samples", str(samples)).wait_until_ready()
+    assert infer(run, [0.0] * 64)
+
+
 def test_the_flag_is_named_when_its_port_is_taken(digits: LocalRun, start: StartRun, trained: Path) -> None:
     uri = str(trained / "model.pt")
     run = start("-f", str(EXAMPLES / "digits.yaml"), "--uri", uri, "--admin-port", str(digits.admin_port))

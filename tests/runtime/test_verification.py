@@ -58,3 +58,34 @@ def test_without_a_key_the_check_is_refused_and_still_names_the_revision(
     assert REVISION_HEADER not in elsewhere.headers
     allowed = httpx.post(server.uri + VERIFY_PATH, headers={"Authorization": "Bearer secret"})
     assert allowed.status_code == 200
+
+
+def test_a_model_that_says_nothing_of_its_inputs_is_checked_with_samples_from_a_file(
+    archives: Path, start_runtime: StartRuntime, tmp_path: Path
+) -> None:
+    samples = tmp_path / "samples.json"
+    samples.write_text(json.dumps([{"inputs": [{"name": "features", "shape": [-1, 4]}]}]))
+    config = tmp_path / "config.json"
+    said = {"name": "m", "artifact": {"uri": f"file://{archives}/plain.pt"}, "warmupSamplesPath": str(samples)}
+    for engine in ("InProcess", "Worker"):
+        config.write_text(json.dumps({**said, "engine": {"kind": engine}}))
+        server = start_runtime("--config", str(config), environment=REVISION).wait_until_ready()
+        assert httpx.post(server.uri + VERIFY_PATH).status_code == 200
+        assert httpx.post(f"{server.uri}/predict", json={"features": [[1, 2, 3, 4]]}).status_code == 200
+        (taken,) = httpx.get(f"{server.uri}/v2/models/m").json()["inputs"]
+        assert (taken["name"], taken["datatype"], taken["shape"]) == ("features", "FP32", [-1, 4])
+
+
+def test_a_sample_that_means_nothing_ends_the_start_before_anything_is_fetched(
+    start_runtime: StartRuntime, tmp_path: Path
+) -> None:
+    samples = tmp_path / "samples.json"
+    samples.write_text(json.dumps([{"inputs": [{"name": "features", "shape": [-1, 0]}]}]))
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"name": "m", "artifact": {"uri": "file:///none"}, "warmupSamplesPath": str(samples)}))
+    server = start_runtime("--config", str(config))
+    assert server.wait() == 2
+    message = server.termination_message()
+    assert message is not None
+    assert (message.stage, message.reason) == ("Config", "InvalidConfig")
+    assert f"{samples}: [0].inputs[0].shape[1]: got 0: expected -1 or at least 1" in message.message
