@@ -45,6 +45,9 @@ _NOT_AUTHORIZED: Final = re.compile(r'User "[^"]*" cannot ')
 _OTHER_UID: Final = re.compile(r"metadata\.uid: Invalid value: .*field is immutable", re.DOTALL)
 """An apply under a uid that the object does not have."""
 
+_OF_NO_OBJECT: Final = "1"
+"""A resource version that none has: an apply with it makes an object where there is none, and changes none."""
+
 _LEASES: Final = LEASE.path().removesuffix(LEASE.plural)
 
 _APPLY: Final = "application/apply-patch+yaml"
@@ -165,12 +168,10 @@ class AioKubeApi:
 
     async def apply(self, ref: ChildRef, manifest: Body, uid: str | None) -> Body:
         namespace = manifest["metadata"]["namespace"]
-        body = manifest
-        if uid is not None:
-            # Were the object replaced meanwhile by one that is not ours, the API server would refuse.
-            body = manifest | {"metadata": manifest["metadata"] | {"uid": uid}}
-        # Where there should be no object, a stranger's fields are not taken by force.
-        query = {"fieldManager": COMPONENT, "force": "true" if uid is not None else "false"}
+        # Were there an object that is not ours, or another than we know, the API server answers with a conflict.
+        claim = {"uid": uid} if uid is not None else {"resourceVersion": _OF_NO_OBJECT}
+        body = manifest | {"metadata": manifest["metadata"] | claim}
+        query = {"fieldManager": COMPONENT, "force": "true"}
         return await self._request("PATCH", ref.resource, ref.resource.path(namespace, ref.name), query, body, _APPLY)
 
     async def apply_status(self, key: Key, status: Body) -> Body:

@@ -124,11 +124,11 @@ def test_a_server_that_is_too_busy_for_an_object_says_it_in_a_header() -> None:
     asyncio.run(scenario())
 
 
-def test_a_known_object_is_changed_by_uid_and_a_new_one_takes_nothing_by_force() -> None:
-    seen: list[tuple[str | None, str, str]] = []
+def test_a_known_object_is_changed_by_uid_and_a_new_one_changes_none_that_is_there() -> None:
+    seen: list[tuple[str | None, str | None, str]] = []
 
     def answer(request: web.Request, body: Any) -> Answer:
-        seen.append((body["metadata"].get("uid"), request.query["force"], request.content_type))
+        seen.append((body["metadata"].get("uid"), body["metadata"].get("resourceVersion"), request.content_type))
         return 200, body
 
     async def use(api: AioKubeApi) -> None:
@@ -137,10 +137,10 @@ def test_a_known_object_is_changed_by_uid_and_a_new_one_takes_nothing_by_force()
 
     against(answer, use, Metrics())
     assert seen == [
-        (None, "false", "application/apply-patch+yaml"),
-        ("u1", "true", "application/apply-patch+yaml"),
+        (None, "1", "application/apply-patch+yaml"),
+        ("u1", None, "application/apply-patch+yaml"),
     ]
-    assert "uid" not in MANIFEST["metadata"]
+    assert MANIFEST["metadata"] == {"name": "digits", "namespace": "vision"}
 
 
 def test_the_status_is_written_as_its_own_manager() -> None:
