@@ -48,10 +48,14 @@ def main() -> int:
     try:
         correct = run(steps)
     except KeyboardInterrupt:
-        print("\nInterrupted. Type it again to go on, or clean up with: python -m tests.cluster down --name demo")
+        print("\nInterrupted. Type it again to go on, or clean up with:\n  .venv/bin/python -m tests.cluster down --name demo")
         return 130
     except (ClusterError, RuntimeError, OSError, subprocess.CalledProcessError, httpx.HTTPError) as error:
-        print(f"\nmake demo: {error}\nLook around with: .venv/bin/python -m tests.cluster status", file=sys.stderr)
+        print(
+            f"\nmake demo: {error}\nLook around with: .venv/bin/python -m tests.cluster status\n"
+            f"Clean up with:    .venv/bin/python -m tests.cluster down --name {CLUSTER}",
+            file=sys.stderr,
+        )
         return 1
     print(f"\nHow long it took:\n{steps.table()}\n")
     return 0 if correct else 1
@@ -76,10 +80,8 @@ def run(steps: Steps) -> bool:
         chart.install(cluster, images)
     with steps.step(f"kubectl apply: {MANIFEST.relative_to(REPOSITORY)} ({uri})"):
         apply(cluster, store)
-        cluster.kubectl(
-            "-n", NAMESPACE, "wait", "--for=condition=Ready", f"mdep/{MODEL}", f"--timeout={READY_SECONDS}s"
-        )
-        cluster.kubectl("-n", NAMESPACE, "wait", "--for=condition=RouteReady", f"mdep/{MODEL}", "--timeout=60s")
+        wait(cluster, "Ready", READY_SECONDS)
+        wait(cluster, "RouteReady", ROUTE_SECONDS)
     print(f"\n$ kubectl get modeldeployments\n{cluster.kubectl('-n', NAMESPACE, 'get', 'modeldeployments')}")
     with steps.step(f"Predictions: held-out digits through the Ingress, host {HOST}"):
         correct = predict(cluster, samples)

@@ -36,6 +36,10 @@ _PLATFORM: Final = (
 )
 _CODE: Final = re.compile(r"<Code>([A-Za-z]{1,60})</Code>")
 _STATUS: Final = re.compile(r"status(?: code)?: (\d{3})")
+_ASKED: Final = re.compile(r"https?://(?:[^/\s@]*@)?[^/\s]+")
+_SYSTEMS_WORDS: Final = re.compile(r'(?:message|error): "([^"\n]{1,200})"')
+"""What the resolver or the kernel said, in the description of causes that obstore adds to its message."""
+_PREAMBLE: Final = re.compile(r"^Generic S3 error: (?:Error performing \w+ in \S+ - )?")
 _KEY_REFUSED: Final = frozenset(
     {
         "AccessDenied",
@@ -58,6 +62,7 @@ class S3Source:
         self._key = uri.partition("://")[2].partition("/")[2]
         self._stall_seconds = stall_seconds
         self._signed = _has_credentials(environment)
+        self._amazons = _endpoint(environment) is None
         self._runner = asyncio.Runner()
         self._store = _open_store(parts.netloc, environment, self._signed, stall_seconds)
 
@@ -128,8 +133,20 @@ class S3Source:
                 FailureReason.ARTIFACT_UNREACHABLE,
                 f"{self._shown}: the store answered {status}{said}. Check AWS_ENDPOINT_URL and AWS_REGION.",
             )
-        answered = f"the store answered {status}{said}" if status else f"the store cannot be reached: {_essence(text)}"
-        return InterruptionError(FailureReason.ARTIFACT_UNREACHABLE, f"{self._shown}: {answered}.")
+        answered = f"the store answered {status}{said}." if status else self._unreachable(text)
+        return InterruptionError(FailureReason.ARTIFACT_UNREACHABLE, f"{self._shown}: {answered}")
+
+    def _unreachable(self, text: str) -> str:
+        """The same words for the same cause: obstore's own hold the time that it took."""
+        asked = _ASKED.search(text)
+        where = re.sub(r"//.*@", "//", asked[0]) if asked else "the store"
+        said = f"{where} cannot be reached: {_essence(text)}."
+        if not self._amazons:
+            return said
+        return (
+            f"{said} AWS_ENDPOINT_URL is not set, so Amazon's store was asked. For another one set it, in a pod by the"
+            " Secret of spec.artifact.credentials."
+        )
 
     def _refusal(self, said: str) -> ArtifactError:
         if self._signed:
@@ -153,8 +170,12 @@ def _has_credentials(environment: Mapping[str, str]) -> bool:
     return all(environment.get(name) for name in _STATIC) or any(environment.get(name) for name in _PLATFORM)
 
 
+def _endpoint(environment: Mapping[str, str]) -> str | None:
+    return environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL") or None
+
+
 def _open_store(bucket: str, environment: Mapping[str, str], signed: bool, stall_seconds: float) -> S3Store:
-    endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
+    endpoint = _endpoint(environment)
     config: dict[str, Any] = {
         "region": environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or "us-east-1",
         "skip_signature": not signed,
@@ -194,6 +215,9 @@ def _status(text: str) -> int | None:
 
 
 def _essence(text: str) -> str:
-    """What reqwest says last in its chain of causes, without the URL it had asked."""
+    """What the system said; else what reqwest says last in its chain of causes, without the URL it had asked."""
+    if words := _SYSTEMS_WORDS.findall(text):
+        return str(words[-1]).rpartition(": ")[2].rstrip(". ")
     line = text.strip().splitlines()[0] if text.strip() else "no answer"
-    return re.sub(r"\s*\(?(for url \()?https?://\S+", "", line)[-200:].rstrip(". ")
+    line = re.sub(r"\s*\(?(for url \()?https?://\S+", "", line)
+    return _PREAMBLE.sub("", line)[-200:].rstrip(". ")

@@ -101,14 +101,15 @@ def plan_requests(signature: Signature, samples: Sequence[WarmupSample]) -> list
         given = {spec.name: spec for spec in sample.inputs}
         if set(given) != set(known):
             raise WarmUpError(
-                f"Warm-up sample {position} has the inputs {sorted(given)}, the model takes {sorted(known)}."
+                f"Warm-up sample {position} has the inputs {', '.join(sorted(given))}, the model takes"
+                f" {', '.join(sorted(known))}. Correct spec.runtime.warmup."
             )
         for spec in sample.inputs:
             expected = known[spec.name]
             if spec.datatype != expected.datatype or not fits(expected, _smallest(spec)):
                 raise WarmUpError(
                     f"Warm-up sample {position} has {describe_tensor(spec)}, the model takes"
-                    f" {describe_tensor(expected)}."
+                    f" {describe_tensor(expected)}. Correct spec.runtime.warmup."
                 )
         requests.append({name: _smallest(spec) for name, spec in given.items()})
     return requests
