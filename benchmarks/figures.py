@@ -70,18 +70,6 @@ def raw_best(results: Results, workload: str) -> Figure | None:
     return figure([max(rows for rows, _ in sizes.values()) for sizes in results.raw.get(workload, [])])
 
 
-def raw_best_size(results: Results, workload: str) -> int | None:
-    sizes = results.raw.get(workload, [])
-    if not sizes:
-        return None
-    middle = {size: median(round_[size][0] for round_ in sizes) for size in sizes[0]}
-    return max(middle, key=lambda size: middle[size])
-
-
-def raw_single_milliseconds(results: Results, workload: str) -> Figure | None:
-    return figure([sizes[1][1] for sizes in results.raw.get(workload, [])])
-
-
 def over_raw(results: Results, cell: Cell, server: str) -> Figure | None:
     """Requests per second over the best rows per second of raw torch in the same round."""
     ours = results.samples.get(cell.key, {}).get(server, [])

@@ -175,14 +175,6 @@ class Cluster:
             control_plane.restart_apiserver(current)
         state.processes = current.processes
 
-    def run_in_netns(self, argv: Sequence[str | Path]) -> str:
-        """Run a program to its end on the first node's network; returns its standard output."""
-        command = [*process.netns_prefix(self._local().netns), *map(str, argv)]
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-        if answer.returncode != 0:
-            raise ClusterError(f"{' '.join(command)}: {answer.stderr.strip()}")
-        return answer.stdout
-
     def _local(self) -> ClusterState:
         if self.state is None:
             raise ClusterError(f"the cluster of KUBECONFIG={self.kubeconfig} was not started here: it has no folder.")
