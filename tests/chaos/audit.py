@@ -7,6 +7,7 @@ one that came and has no answer may have been carried out or not, and so may one
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,9 +25,6 @@ _KINDS: Final = {(resource.group, resource.plural): resource.kind for resource i
 _COLLECTOR: Final = "system:serviceaccount:kube-system:generic-garbage-collector"
 _EVENT: Final = b'{"kind":"Event"'
 _CAME: Final = "RequestReceived"
-_MADE: Final = frozenset({HTTPStatus.CREATED})
-"""200 answers an apply of what was there."""
-_DELETED: Final = frozenset({HTTPStatus.OK, HTTPStatus.ACCEPTED})
 
 Owner = tuple[str, str]
 """Name and UID of a ModelDeployment."""
@@ -75,17 +73,39 @@ class AuditLog:
 
 @dataclass(frozen=True)
 class Deed:
-    """One request that made or deleted an object, or may have done so."""
+    """One request that may make, change or delete an object."""
 
-    user: str
-    deletes: bool
-    place: Place
     at: str
     """When it was answered; when it came if it was not."""
-    answered: bool
+    user: str
+    verb: str
+    place: Place
+    code: int
+    """0: no answer is told."""
     uid: str = ""
-    """Of the object that was made or deleted, where the answer tells."""
+    """Of the object, where the answer tells."""
     owner: Owner | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Else it may have been carried out or not."""
+        return 0 < self.code < HTTPStatus.INTERNAL_SERVER_ERROR
+
+    @property
+    def made(self) -> bool:
+        """200 answers an apply of what was there."""
+        return self.code == HTTPStatus.CREATED
+
+    @property
+    def deleted(self) -> bool:
+        return self.deletes and self.code in (HTTPStatus.OK, HTTPStatus.ACCEPTED)
+
+    @property
+    def deletes(self) -> bool:
+        return self.verb == "delete"
+
+    def __str__(self) -> str:
+        return f"{self.at}  {self.verb} of {' '.join(self.place)} {self.uid} by {self.user}: {self.code or 'no answer'}"
 
 
 @dataclass
@@ -100,7 +120,7 @@ class Account:
 
 
 def deeds(events: Iterable[Mapping[str, Any]]) -> dict[str, list[Deed]]:
-    """By namespace; without requests that were refused, changed what was there, or were only tried."""
+    """By namespace; without requests that were only tried."""
     final: dict[str, Mapping[str, Any]] = {}
     for event in events:
         if event["auditID"] not in final or event["stage"] != _CAME:
@@ -117,22 +137,23 @@ def _deed(event: Mapping[str, Any]) -> Deed | None:
     kind = _KINDS.get((target.get("apiGroup", ""), target.get("resource", "")))
     if kind is None or "namespace" not in target or "subresource" in target or "dryRun" in event["requestURI"]:
         return None
-    code = (event.get("responseStatus") or {}).get("code", 0) if event["stage"] == "ResponseComplete" else 0
-    deletes = event["verb"] == "delete"
-    answered = 0 < code < HTTPStatus.INTERNAL_SERVER_ERROR
-    if answered and code not in (_DELETED if deletes else _MADE):
-        return None
     result = event.get("responseObject") or {}
     metadata = result.get("metadata") or {}
     return Deed(
-        user=event["user"]["username"],
-        deletes=deletes,
-        place=(kind, target.get("name") or metadata.get("name", "")),
         at=event["stageTimestamp"],
-        answered=answered,
+        user=event["user"]["username"],
+        verb=event["verb"],
+        place=(kind, target.get("name") or metadata.get("name", "")),
+        code=(event.get("responseStatus") or {}).get("code", 0) if event["stage"] == "ResponseComplete" else 0,
         uid=metadata.get("uid") or (result.get("details") or {}).get("uid", ""),
         owner=owner_of(result),
     )
+
+
+def trail(told: Iterable[Deed], problems: Iterable[str]) -> list[str]:
+    """What was done to the objects that the problems name, in the order of time."""
+    words = " ".join(problems)
+    return sorted(str(deed) for deed in told if re.search(rf"\b{re.escape(' '.join(deed.place))}(?![\w-])", words))
 
 
 def owner_of(manifest: Manifest) -> Owner | None:
@@ -145,8 +166,8 @@ def owner_of(manifest: Manifest) -> Owner | None:
 def judge(told: Iterable[Deed], live: Iterable[Manifest], needless: Mapping[tuple[str, str], int]) -> Account:
     """`live`: children as they are now. `needless`: how often acts may have made a model's child of a kind needless."""
     told = list(told)
-    births = [deed for deed in told if deed.answered and not deed.deletes and deed.owner is not None]
-    deaths = {deed.uid: deed for deed in told if deed.answered and deed.deletes}
+    births = [deed for deed in told if deed.made and deed.owner is not None]
+    deaths = {deed.uid: deed for deed in told if deed.deleted}
     cut_off = [deed for deed in told if not deed.answered]
     account = Account(created=len(births), unanswered=len(cut_off))
     by_name: dict[tuple[Owner, Place], list[Deed]] = defaultdict(list)

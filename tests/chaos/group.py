@@ -13,7 +13,7 @@ from slipway_operator.plan import Policy
 from slipway_operator.render.manifest import RenderSettings
 from slipway_operator.resources import MODEL
 from tests.chaos.acts import Actor, Book
-from tests.chaos.audit import Account, AuditLog, deeds, judge
+from tests.chaos.audit import Account, AuditLog, deeds, judge, trail
 from tests.chaos.faults import Faults, faults
 from tests.chaos.schedule import schedule
 from tests.chaos.verdict import Sight, differing, harmed, look, place, unsettled
@@ -41,14 +41,22 @@ class Outcome:
     faults: list[str] = field(default_factory=list)
     settled_seconds: float = 0.0
     account: Account = field(default_factory=Account)
+    trail: list[str] = field(default_factory=list)
+    """Who made, changed and deleted the objects that something is wrong with."""
 
     @property
     def passed(self) -> bool:
         return not self.book.violations
 
     def text(self) -> str:
-        lines = [f"seed {self.seed} FAILED:", *(f"  {text}" for text in self.book.violations), "  what was done:"]
-        return "\n".join(lines + [f"    {text}" for text in sorted([*self.book.told, *self.faults])])
+        lines = [f'seed {self.seed} FAILED; replay: make chaos ARGS="--seed {self.seed}"']
+        for title, texts in (
+            ("what is wrong", self.book.violations),
+            ("what was done", sorted([*self.book.told, *self.faults])),
+            ("what the API server tells of it", self.trail),
+        ):
+            lines += [f"  {title}:", *(f"    {text}" for text in texts)]
+        return "\n".join(lines)
 
 
 def groups(first: int, count: int) -> list[list[int]]:
@@ -73,12 +81,12 @@ async def run_group(
     await disorder.heal()
     settled = await asyncio.gather(*(_settle(api, book) for book in books))
     await _still(api, books)
-    accounts = await _judge(api, audit, books)
+    judged = await _judge(api, audit, books)
     await api.delete_namespaces([book.namespace for book in books])
     told = list(disorder.told)
     return [
-        Outcome(book.seed, book, told, seconds, account)
-        for book, seconds, account in zip(books, settled, accounts, strict=True)
+        Outcome(book.seed, book, told, seconds, *verdict)
+        for book, seconds, verdict in zip(books, settled, judged, strict=True)
     ]
 
 
@@ -130,14 +138,16 @@ async def _still(api: ApiServer, books: list[Book]) -> None:
             book.blame(f"still written after all was right: {', '.join(moved)}")
 
 
-async def _judge(api: ApiServer, audit: AuditLog, books: list[Book]) -> list[Account]:
-    """By all that was asked of the API server since the namespaces were made."""
+async def _judge(api: ApiServer, audit: AuditLog, books: list[Book]) -> list[tuple[Account, list[str]]]:
+    """By all that was asked of the API server since the namespaces were made; and what it was for those that failed."""
     live = {book.namespace: (await look(api, book.namespace)).children for book in books}
     told = deeds(await asyncio.to_thread(audit.read))
-    accounts = [judge(told.get(book.namespace, []), live[book.namespace], book.needless) for book in books]
-    for book, account in zip(books, accounts, strict=True):
+    found = []
+    for book in books:
+        account = judge(told.get(book.namespace, []), live[book.namespace], book.needless)
         book.violations += account.violations
-    return accounts
+        found.append((account, trail(told.get(book.namespace, []), book.violations)))
+    return found
 
 
 async def _versions(api: ApiServer, namespace: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.audit import AuditLog, deeds, judge
+from tests.chaos.audit import AuditLog, deeds, judge, trail
 from tests.cluster.errors import ClusterError
 from tests.fixtures.objects import Manifest
 
@@ -108,6 +108,19 @@ def test_a_log_that_does_not_tell_of_what_is_there_is_not_believed() -> None:
     assert Log().make("b").violations((child,)) == ["the audit log does not tell who made Service alpha"]
     assert Log().make("a").violations((child,)) == []
     assert Log().make("", answered=False).violations((child,)) == []
+
+
+def test_a_failed_seed_is_told_with_what_was_done_to_the_object() -> None:
+    log = Log().make("a").make("p", plural="configmaps").delete("a", OPERATOR).delete("", answered=False)
+    told = deeds(log.events)["n"]
+    assert [
+        line.partition("  ")[2] for line in trail(told, ["Service alpha is gone, which is not the operator's"])
+    ] == [
+        f"patch of Service alpha a by {OPERATOR}: 201",
+        f"delete of Service alpha a by {OPERATOR}: 200",
+        f"delete of Service alpha  by {USER}: no answer",
+    ]
+    assert trail(told, ["Service alpha-2 is gone"]) == trail(told, []) == []
 
 
 def test_the_log_is_read_on_over_a_killed_server(tmp_path: Path) -> None:
