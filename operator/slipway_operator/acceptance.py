@@ -46,10 +46,11 @@ def scheme_refused(spec: ModelDeploymentSpec, allowed: frozenset[str]) -> Claim 
 def name_taken(
     model: ModelRecord, wanted: Iterable[ChildRef], children: Mapping[ChildRef, ChildRecord]
 ) -> Claim | None:
-    """Objects that are not ours are neither overwritten nor adopted."""
+    """Objects that are not ours are neither overwritten nor adopted. One that we made and that has no owner any more is
+    ours."""
     for ref in wanted:
         live = children.get(ref)
-        if live is None or live.owner_uid == model.uid:
+        if live is None or live.belongs_to(model.uid):
             continue
         if live.owner_name == model.key.name and live.deleting:
             return Claim(

@@ -88,7 +88,12 @@ class Cache:
         return self._put(self.models, record.key, record)
 
     def put_child(self, owner: Key, record: ChildRecord) -> bool:
-        return self._put(self._children.setdefault(owner, {}), record.ref, record)
+        records = self._children.setdefault(owner, {})
+        known = records.get(record.ref)
+        changed = self._put(records, record.ref, record)
+        if changed and (known is None or (known.uid, known.packed_body) != (record.uid, record.packed_body)):
+            self._forget_refusal(owner, record.ref)
+        return changed
 
     def put_pod(self, record: PodRecord) -> bool:
         return self._put(self._pods.setdefault(record.key, {}), record.name, record)
@@ -100,7 +105,16 @@ class Cache:
         return removed
 
     def remove_child(self, owner: Key, ref: ChildRef, uid: str, version: int) -> bool:
-        return self._remove_nested(self._children, owner, ref, uid, version)
+        removed = self._remove_nested(self._children, owner, ref, uid, version)
+        if removed:
+            self._forget_refusal(owner, ref)
+        return removed
+
+    def _forget_refusal(self, owner: Key, ref: ChildRef) -> None:
+        """What is changed now may have been what it was refused for. A change of its status alone is no reason."""
+        memory = self._memories.get(owner)
+        if memory is not None:
+            memory.refusals.pop(ref, None)
 
     def remove_pod(self, owner: Key, name: str, uid: str, version: int) -> bool:
         return self._remove_nested(self._pods, owner, name, uid, version)

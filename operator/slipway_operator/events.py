@@ -34,8 +34,9 @@ REFILL_SECONDS: Final = 60.0
 """After these another one may follow. An object that comes and goes all day is told about, not recorded."""
 OBJECTS_LIMIT: Final = 10_000
 NOTE_LIMIT: Final = 1024
-"""Characters. Source: the API server's validation of events that have an `eventTime`."""
+"""Bytes. Source: the API server's validation of events that have an `eventTime`."""
 
+_CUT: Final = "…"
 _log = logging.getLogger(f"{COMPONENT}.events")
 
 
@@ -116,7 +117,7 @@ class EventRecorder:
 
 def event_body(model: ModelRecord, note: Note, moment: datetime, instance: str) -> dict[str, Any]:
     """Equal notes about one object have equal names."""
-    text = note.message if len(note.message) <= NOTE_LIMIT else f"{note.message[: NOTE_LIMIT - 1]}…"
+    text = _cut(note.message)
     digest = stable_hash([model.uid, note.type, note.reason, text])
     return {
         "apiVersion": EVENT.api_version,
@@ -141,6 +142,13 @@ def event_body(model: ModelRecord, note: Note, moment: datetime, instance: str) 
             "uid": model.uid,
         },
     }
+
+
+def _cut(message: str) -> str:
+    encoded = message.encode()
+    if len(encoded) <= NOTE_LIMIT:
+        return message
+    return encoded[: NOTE_LIMIT - len(_CUT.encode())].decode(errors="ignore") + _CUT
 
 
 def _time(moment: datetime) -> str:

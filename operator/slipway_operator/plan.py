@@ -285,7 +285,7 @@ def _deletes(manifests: Mapping[ChildRef, Manifest], observed: Observed) -> list
     return [
         Delete(ref, live.uid)
         for ref, live in observed.children.items()
-        if ref not in manifests and live.owner_uid == observed.model.uid and not live.deleting
+        if ref not in manifests and live.belongs_to(observed.model.uid) and not live.deleting
     ]
 
 

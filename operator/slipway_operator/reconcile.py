@@ -29,7 +29,8 @@ from slipway_operator.route_verification import RouteQuestion
 from slipway_operator.verification import Inquiry, Question
 
 REFUSED_RETRY_BASE_SECONDS: Final = 2.0
-REFUSED_RETRY_LIMIT_SECONDS: Final = 300.0
+REFUSED_RETRY_LIMIT_SECONDS: Final = 60.0
+"""A quota that is raised or a policy that is mended is told to nobody."""
 
 _log = logging.getLogger(f"{COMPONENT}.reconcile")
 

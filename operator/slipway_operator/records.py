@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from slipway_operator.names import (
+    COMPONENT,
     CONFIG_HASH_ANNOTATION,
     MANIFEST_HASH_ANNOTATION,
     MODEL_LABEL,
@@ -140,6 +141,10 @@ class ChildRecord:
     owner_uid: str | None
     """The controller's, if there is one."""
     owner_name: str | None
+    applied_by_us: bool
+    """The operator is among its managers, by server-side apply: it was ours once, whoever owns it now."""
+    finalizers: tuple[str, ...]
+    """What holds up its end, once it is being deleted."""
     manifest_hash: str | None
     packed_body: bytes
     """All that is not status, without what the API server keeps for itself."""
@@ -149,6 +154,10 @@ class ChildRecord:
     """Of an Ingress or a Service: host names and IP addresses, in the controller's order."""
     parents: tuple[RouteParent, ...] = ()
     """Of an HTTPRoute."""
+
+    def belongs_to(self, model_uid: str) -> bool:
+        """Its own child, or one whose owner references somebody removed: those are put back like any other field."""
+        return self.owner_uid == model_uid or (self.owner_uid is None and self.applied_by_us)
 
     @property
     def body(self) -> Body:
@@ -175,12 +184,21 @@ def child_record(kind: str, body: Body) -> ChildRecord:
         deleting="deletionTimestamp" in metadata,
         owner_uid=owner["uid"] if owner else None,
         owner_name=owner["name"] if owner else None,
+        applied_by_us=_is_applied_by_us(metadata),
+        finalizers=tuple(metadata.get("finalizers") or ()) if "deletionTimestamp" in metadata else (),
         manifest_hash=(metadata.get("annotations") or {}).get(MANIFEST_HASH_ANNOTATION),
         packed_body=_compressed(kept) if kind == CONTROLLER_REVISION.kind else _packed(kept),
         resource_version=_version(metadata),
         deployment=_deployment_state(body) if kind == DEPLOYMENT.kind else None,
         addresses=_addresses(body) if kind in (INGRESS.kind, SERVICE.kind) else (),
         parents=_parents(body) if kind == HTTP_ROUTE.kind else (),
+    )
+
+
+def _is_applied_by_us(metadata: Body) -> bool:
+    return any(
+        entry.get("manager") == COMPONENT and entry.get("operation") == "Apply"
+        for entry in metadata.get("managedFields") or []
     )
 
 

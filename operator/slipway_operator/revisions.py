@@ -63,7 +63,7 @@ def _history(owner: Owner, children: Mapping[ChildRef, ChildRecord]) -> list[Rev
         revision
         for ref, record in children.items()
         if ref.kind == CONTROLLER_REVISION.kind
-        and record.owner_uid == owner.uid
+        and record.belongs_to(owner.uid)
         and not record.deleting
         and (revision := read_revision(ref.name, record.body)) is not None
     ]

@@ -126,7 +126,7 @@ class Situation:
 
     @property
     def own(self) -> dict[ChildRef, ChildRecord]:
-        return {ref: live for ref, live in self.children.items() if live.owner_uid == self.model.uid}
+        return {ref: live for ref, live in self.children.items() if live.belongs_to(self.model.uid)}
 
     @property
     def deployment(self) -> DeploymentState | None:

@@ -145,6 +145,48 @@ def test_every_child_is_put_right_within_seconds_when_it_is_edited(
         )
 
 
+@pytest.mark.feature("drift")
+def test_every_child_is_ours_again_within_seconds_when_its_owner_references_are_removed(
+    models: Models, objects: Objects, operator: OperatorProcess
+) -> None:
+    models.create(**EVERYTHING)
+    operator.settle()
+    (revision,) = objects.list("controllerrevision")
+    for kind, name in (*CHILDREN, ("controllerrevision", revision["metadata"]["name"])):
+        before = made(objects, kind, name)
+        objects.patch(kind, name, {"metadata": {"ownerReferences": None}})
+        after = objects.wait_for(
+            kind,
+            name,
+            lambda found: "ownerReferences" in found["metadata"],
+            what="owned",
+            timeout_seconds=REPAIR_SECONDS,
+        )
+        assert after["metadata"]["uid"] == before["metadata"]["uid"]
+        assert after["metadata"]["ownerReferences"] == before["metadata"]["ownerReferences"]
+    models.wait_condition("Accepted", "True", "Valid")
+    assert len(objects.list("controllerrevision")) == 1
+
+
+def test_children_that_were_left_behind_are_taken_back_by_a_model_of_the_same_name(
+    models: Models, objects: Objects, operator: OperatorProcess
+) -> None:
+    """As after a restore: `kubectl delete --cascade=orphan`, then the same manifest again."""
+    models.create(**EVERYTHING)
+    models.make_ready(models.wait_pods(2))
+    models.wait_condition("Ready", "True", "PredictionsAnswered")
+    pods = {pod["metadata"]["uid"] for pod in models.pods()}
+    objects.kubectl("delete", "modeldeployment", "digits", "--cascade=orphan")
+    again = models.create(**EVERYTHING | {"networkPolicy": None})
+    objects.wait_gone("networkpolicy", "digits")
+    models.wait_condition("Ready", "True", "PredictionsAnswered")
+    for kind, name in CHILDREN:
+        if kind != "networkpolicy":
+            owner = made(objects, kind, name)["metadata"]["ownerReferences"][0]
+            assert owner["uid"] == again["metadata"]["uid"]
+    assert {pod["metadata"]["uid"] for pod in models.pods()} == pods
+
+
 def test_a_child_is_found_again_when_its_labels_are_removed(
     models: Models, objects: Objects, operator: OperatorProcess
 ) -> None:

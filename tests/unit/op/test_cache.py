@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -70,6 +72,23 @@ def test_a_new_generation_forgets_every_refusal() -> None:
     memory.refusals[REF] = Refusal("hash", "no", 3, 1e9)
     assert cache.memory(model(generation=1)).refusals
     assert not cache.memory(model(generation=2)).refusals
+
+
+def test_a_change_of_a_child_forgets_why_it_was_refused_and_its_state_alone_does_not() -> None:
+    cache = Cache()
+    refusals = cache.memory(model()).refusals
+
+    def after(act: Callable[[], object]) -> bool:
+        refusals[REF] = Refusal("hash", "no", 3, 1e9)
+        act()
+        return REF in refusals
+
+    assert not after(lambda: cache.put_child(KEY, service(5, type="NodePort")))
+    balanced = replace(service(6, type="NodePort"), addresses=("10.0.0.9",))
+    assert after(lambda: cache.put_child(KEY, balanced))
+    assert cache.children(KEY)[REF].addresses
+    assert not after(lambda: cache.put_child(KEY, service(7, type="ClusterIP")))
+    assert not after(lambda: cache.remove_child(KEY, REF, "s", 8))
 
 
 def test_the_first_memory_of_the_status_is_the_servers() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from slipway_operator.events import BURST, OBJECTS_LIMIT, REFILL_SECONDS, Allowance
+from slipway_operator.events import BURST, NOTE_LIMIT, OBJECTS_LIMIT, REFILL_SECONDS, Allowance, event_body
+from slipway_operator.status import Note
+from tests.unit.op.observations import NOW, model
 
 pytestmark = pytest.mark.unit
 
@@ -42,3 +44,15 @@ def test_what_is_remembered_is_bounded_and_the_quietest_is_forgotten_first() -> 
         if number % 1000 == 0:
             assert not allowance.take("loud")
     assert not allowance.take("loud")
+
+
+@pytest.mark.parametrize("letter", ["x", "ü", "…", "🙂"])
+@pytest.mark.parametrize("spare", range(5))
+def test_a_long_message_is_cut_to_what_the_api_server_takes(letter: str, spare: int) -> None:
+    """It counts bytes."""
+    message = "a" * spare + letter * NOTE_LIMIT
+    text = event_body(model(), Note("Warning", "ChildRefused", message), NOW, "operator-a")["message"]
+    assert NOTE_LIMIT - 6 <= len(text.encode()) <= NOTE_LIMIT
+    assert message.startswith(text.removesuffix("…"))
+    short = "ü" * (NOTE_LIMIT // 2)
+    assert event_body(model(), Note("Warning", "ChildRefused", short), NOW, "operator-a")["message"] == short
