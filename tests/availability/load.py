@@ -30,7 +30,8 @@ class Plan:
     samples: Sequence[dict[str, Any]]
     """Images and the labels that the model gives them."""
     requests_per_second: float
-    clients_per_route: int = 2
+    clients_per_route: int = 4
+    """Each asks no faster than it is answered: fewer would not keep the pace on a busy machine."""
 
 
 @dataclass
