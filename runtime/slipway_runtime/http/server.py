@@ -175,7 +175,8 @@ class HttpServer:
             self._tls.refresh()
         self.date_line = f"Date: {formatdate(time(), usegmt=True)}\r\n".encode()
         for connection in list(self.connections):
-            connection.check(now)
+            # What came in while the loop was held up has not been looked at, so nobody is judged by that time yet.
+            connection.check(expected)
             if self._finishing.is_set():
                 connection.close_when_idle()
         self._timer = self.loop.call_later(TICK_SECONDS, self._tick, now + TICK_SECONDS)

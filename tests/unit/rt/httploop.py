@@ -176,8 +176,8 @@ class Held:
 
 class HttpLoop:
     """POST /echo answers with the body, /hold when the test says, /size with as many bytes as the body says, /inflate
-    charges them, /fail raises. Everything else is ASGI: /stream in three parts, /boom raises, /wait never answers;
-    else what came."""
+    charges them, /block holds the loop up for as many seconds, /fail raises. Everything else is ASGI: /stream in three
+    parts, /boom raises, /wait never answers; else what came."""
 
     def __init__(self, rules: Rules | None = None, **options: Any) -> None:
         self.held: queue.Queue[Held] = queue.Queue()
@@ -220,7 +220,7 @@ class HttpLoop:
         async def serve() -> None:
             server = HttpServer(self._app, self._rules, **self._options)
             routes = {b"/echo": _echo, b"/hold": self._hold, b"/size": _size, b"/inflate": _inflate, b"/fail": _fail}
-            server.routes = routes
+            server.routes = {**routes, b"/block": _block}
             asyncio.get_running_loop().call_soon(self._started.set_result, server)
             await server.serve(self._listening)
 
@@ -254,6 +254,11 @@ class HttpLoop:
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+def _block(request: Request, reply: Reply) -> None:
+    time.sleep(float(request.body))
+    reply.send(200, b"text/plain", [b""])
 
 
 def _echo(request: Request, reply: Reply) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -167,6 +168,31 @@ def test_does_not_wait_for_ever(hasty: HttpLoop, data: bytes, code: str) -> None
         assert answer.json["retryable"] is True
         assert client.is_closed()
     assert hasty.server.budget.used_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "rest"),
+    [
+        (b"POST /echo HTTP/1.1\r\nHost: t", b"\r\nContent-Length: 2\r\n\r\nhi"),
+        (post("/echo", b"hi")[:-1], b"i"),
+        (post("/echo", b"before"), post("/echo", b"hi")),
+    ],
+    ids=["in the head", "in the body", "between requests"],
+)
+def test_does_not_blame_clients_for_the_time_in_which_it_was_held_up_itself(
+    hasty: HttpLoop, monkeypatch: pytest.MonkeyPatch, first: bytes, rest: bytes
+) -> None:
+    monkeypatch.setattr("slipway_runtime.http.connection.KEEP_ALIVE_SECONDS", 1)
+    with hasty.client() as client, hasty.client() as other:
+        client.send(first)
+        if first.endswith(b"before"):
+            assert client.answer().body == b"before"
+        time.sleep(0.3)  # it has seen the first part
+        other.post("/block", b"1.5")
+        time.sleep(0.2)  # and is busy now
+        client.send(rest)
+        answer = client.answer()
+        assert (answer.status, answer.body) == (200, b"hi")
 
 
 def test_is_patient_with_the_computation_itself(hasty: HttpLoop) -> None:
