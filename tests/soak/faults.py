@@ -6,11 +6,13 @@ import asyncio
 import os
 import random
 import signal
+import time
 from collections import Counter
 from contextlib import suppress
 from typing import Final
 
 from tests.soak.system import Gateway
+from tests.soak.timeline import Event
 
 _FIRST: Final = ("killed", "stopped")
 _WEIGHTS: Final = {"all killed": 1, "killed": 3, "stopped": 2, "paused": 2}
@@ -19,9 +21,11 @@ _WEIGHTS: Final = {"all killed": 1, "killed": 3, "stopped": 2, "paused": 2}
 class Faults:
     """One fault every few seconds, and only while a worker serves: killed ones take seconds to load the model."""
 
-    def __init__(self, gateway: Gateway, chance: random.Random) -> None:
+    def __init__(self, gateway: Gateway, chance: random.Random, events: list[Event]) -> None:
+        """Each fault is noted in `events`."""
         self._gateway = gateway
         self._chance = chance
+        self._events = events
         self._stopped: set[int] = set()
         self.counts: Counter[str] = Counter()
 
@@ -61,6 +65,7 @@ class Faults:
                 if number is signal.SIGSTOP:
                     self._stopped.add(victim)
         self.counts[fault] += 1
+        self._events.append(Event(time.time(), "fault", f"{fault}: {victims}"))
 
     def _wake(self, victim: int) -> None:
         self._stopped.discard(victim)

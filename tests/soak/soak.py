@@ -19,6 +19,7 @@ from tests.soak.faults import Faults
 from tests.soak.load import Load
 from tests.soak.questions import MODEL
 from tests.soak.system import Gateway, becomes
+from tests.soak.timeline import Event, around, logged
 from tests.soak.verdict import Tally
 from tests.soak.wire import Server
 
@@ -30,6 +31,10 @@ _SETTLE_SECONDS: Final = 120.0
 """For workers to load the model again, and for the kernel to give up connections."""
 _CALIBRATION_SECONDS: Final = 2.0
 _SAMPLE_SECONDS: Final = 1.0
+_PAUSE_SECONDS: Final = 0.5
+"""So late the clients' own loop is worth telling of: what they measure then is themselves."""
+_START_SECONDS: Final = 400.0
+"""For two workers to load torch on a machine that does much other work."""
 _LONG_SECONDS: Final = 100.0
 """Shorter runs say nothing about growth: the allocator still warms up."""
 _GROWTH: Final = 1.1
@@ -47,7 +52,11 @@ _AT_REST: Final = (
 class Report:
     seed: int
     seconds: float
-    tally: Tally = field(default_factory=Tally)
+    tally: Tally = field(default_factory=lambda: Tally(time.time))
+    begun: float = 0.0
+    """Unix time of the load's start."""
+    events: list[Event] = field(default_factory=list)
+    """What happened beside the clients' requests."""
     faults: dict[str, int] = field(default_factory=dict)
     capacity: float = 0.0
     facts: dict[str, str] = field(default_factory=dict)
@@ -71,8 +80,11 @@ class Report:
             *(f"| {name} | {value} |" for name, value in facts.items()),
         ]
         if not self.passed:
-            lines += ["", f"{self.tally.violation_count} violations, the first of them:", *self.tally.violations]
-            lines += [f"Run it again: python -m tests.soak --seconds {self.seconds:g} --seed {self.seed}"]
+            tally = self.tally
+            told = around([*tally.violations, *self.events], [event.at for event in tally.violations])
+            lines += ["", f"{tally.violation_count} violations: {tally.moments()}.", "", "What happened then:", ""]
+            lines += [event.line(self.begun) for event in told]
+            lines += ["", f"Run it again: python -m tests.soak --seconds {self.seconds:g} --seed {self.seed}"]
         return "\n".join(lines)
 
 
@@ -100,12 +112,25 @@ async def soak(archive: Path, folder: Path, seconds: float, seed: int) -> Report
     report = Report(seed, seconds)
     server = RuntimeServer(folder / "run", "--config", str(write_config(folder, archive)))
     try:
-        await asyncio.to_thread(server.wait_until_ready)
+        await _start(server)
         await _load(server, report)
         await _end(server, report)
+        report.events += logged(server.log)
     finally:
         server.kill()
     return report
+
+
+async def _start(server: RuntimeServer) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            await asyncio.to_thread(server.wait_until_ready)
+        except AssertionError:
+            if server.process.poll() is not None or time.monotonic() > deadline:
+                raise
+        else:
+            return
 
 
 async def _load(server: RuntimeServer, report: Report) -> None:
@@ -121,8 +146,9 @@ async def _load(server: RuntimeServer, report: Report) -> None:
         await http.close()
         await _rest(gateway, tally)
         descriptors, memory = gateway.descriptors, [gateway.memory_bytes]
-        faults = Faults(gateway, random.Random(report.seed + 1))
-        watching = [asyncio.create_task(faults.run()), asyncio.create_task(_sample(gateway, memory))]
+        report.begun = time.time()
+        faults = Faults(gateway, random.Random(report.seed + 1), report.events)
+        watching = [asyncio.create_task(faults.run()), asyncio.create_task(_sample(gateway, memory, report))]
         try:
             await load.run(report.seconds, report.capacity)
         finally:
@@ -169,10 +195,17 @@ async def _rest(gateway: Gateway, tally: Tally) -> None:
         await asyncio.sleep(0.2)
 
 
-async def _sample(gateway: Gateway, memory: list[int]) -> None:
+async def _sample(gateway: Gateway, memory: list[int], report: Report) -> None:
+    longest = 0.0
     while True:
         memory.append(gateway.memory_bytes)
+        begun = time.monotonic()
         await asyncio.sleep(_SAMPLE_SECONDS)
+        late = time.monotonic() - begun - _SAMPLE_SECONDS
+        if late > _PAUSE_SECONDS:
+            report.events.append(Event(time.time(), "clients", f"their own loop was {late:.1f} s late"))
+        longest = max(longest, late)
+        report.facts["longest delay of the clients' own loop"] = f"{longest:.2f} s"
 
 
 def _judge_memory(memory: Sequence[int], report: Report) -> None:

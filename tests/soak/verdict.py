@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from typing import Final
+
+from tests.soak.timeline import Event, utc
 
 _OVERLOAD: Final = frozenset({"429 queue_full", "429 predicted_late", "429 bytes_budget"})
 _FAULTS: Final = frozenset(
@@ -62,14 +65,19 @@ def may(kind: str, outcome: str) -> bool:
 
 
 class Tally:
-    """Counts by kind and outcome, and the first words about each violation."""
+    """Counts by kind and outcome, when violations came, and the first words about them."""
 
-    MOST_TOLD: Final = 40
+    MOST_TOLD: Final = 60
+    MOST_TOLD_AT_ONCE: Final = 5
+    """Of one second, so that a later moment has its words too."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
+        """`now` gives Unix time."""
+        self._now = now
         self.counts: dict[str, Counter[str]] = defaultdict(Counter)
-        self.violations: list[str] = []
-        self.violation_count = 0
+        self.violations: list[Event] = []
+        self.seconds: Counter[int] = Counter()
+        """Violations by the second."""
 
     def add(self, kind: str, outcome: str, note: str = "") -> None:
         self.counts[kind][outcome] += 1
@@ -77,9 +85,18 @@ class Tally:
             self.blame(f"{kind}: {outcome} is none that it may get. {note}")
 
     def blame(self, violation: str) -> None:
-        self.violation_count += 1
-        if len(self.violations) < self.MOST_TOLD:
-            self.violations.append(violation)
+        now = self._now()
+        self.seconds[int(now)] += 1
+        if self.seconds[int(now)] <= self.MOST_TOLD_AT_ONCE and len(self.violations) < self.MOST_TOLD:
+            self.violations.append(Event(now, "violation", violation))
+
+    @property
+    def violation_count(self) -> int:
+        return self.seconds.total()
+
+    def moments(self) -> str:
+        """`12 at 16:20:11, 1 at 16:20:15`."""
+        return ", ".join(f"{count} at {utc(second)[:8]}" for second, count in sorted(self.seconds.items()))
 
     @property
     def total(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import Any, Final
 
 _LIMIT_BYTES: Final = 1 << 20
 """Of one line or head of an answer."""
+_KEEP_SECONDS: Final = 60.0
+"""Half of what the runtime keeps an idle connection: as every client with a pool does, this one closes first."""
 
 
 class ProtocolError(Exception):
@@ -37,6 +40,8 @@ class Answer:
 class Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
+        self.used_at = 0.0
+        """By the monotonic clock, when its last answer was here."""
 
     async def send(self, data: bytes) -> None:
         """A server that refuses may stop reading before all is sent; its answer is still there to be read."""
@@ -127,7 +132,7 @@ class Server:
 
     async def ask(self, request: bytes) -> Answer:
         """On a kept connection, which is kept on where the server allows it."""
-        connection = self._kept.pop() if self._kept else await self.connect()
+        connection = await self._kept_one() or await self.connect()
         try:
             await connection.send(request)
             answer = await connection.read_answer()
@@ -137,8 +142,20 @@ class Server:
         if answer.ends:
             await connection.close()
         else:
+            connection.used_at = time.monotonic()
             self._kept.append(connection)
         return answer
+
+    async def _kept_one(self) -> Connection | None:
+        """The one that was used last. A burst leaves many, of which most are not needed again for a long time."""
+        if not self._kept:
+            return None
+        connection = self._kept.pop()
+        if time.monotonic() - connection.used_at < _KEEP_SECONDS:
+            return connection
+        await connection.close()  # all below it have been idle for longer
+        await self.close()
+        return None
 
     async def close(self) -> None:
         while self._kept:
