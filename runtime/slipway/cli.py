@@ -151,7 +151,7 @@ def run(
 
     \b
     Examples:
-      slipway run -f examples/digits.yaml --uri examples/digits/model.pt
+      slipway run -f examples/digits.yaml --uri build/digits/model.pt
       AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=… slipway run -f examples/digits.yaml --port 9000
     """
     from slipway.environment import describe_differences, needed_samples, run_environment
@@ -182,7 +182,7 @@ def run(
     for difference in describe_differences(model.spec, config.artifact.uri, os.environ):
         _say(difference)
     launch = Launch(config, run_environment(model.spec, os.environ), host, port, admin_port, log_format)
-    _say(f"serving {config.name} from {redact_uri(config.artifact.uri)} on {launch.url}, Swagger at {launch.url}/docs")
+    _say(f"starting {config.name} from {redact_uri(config.artifact.uri)} on {launch.url}, Swagger at {launch.url}/docs")
     sys.exit(serve(launch, _say))
 
 

@@ -10,6 +10,7 @@ from jsonschema import ValidationError
 
 from slipway.problem import did_you_mean, quote
 
+_FIELDS_SHOWN: Final = 8
 _TYPE_NAMES: Final = {str: "a string", bool: "a boolean", int: "an integer", float: "a decimal number"}
 _EXPECTED: Final = {
     "object": "an object",
@@ -32,6 +33,8 @@ def explain(error: ValidationError) -> str:
     keyword, limit, given = str(error.validator), error.validator_value, error.instance
     if keyword == "required":
         return f"required and missing.{_purpose(error)}"
+    if keyword == "type":
+        return f"{_explain_type(limit, given)}{_fields_hint(error)}"
     if keyword in _EXPLANATIONS:
         return _EXPLANATIONS[keyword](limit, given)
     return error.message
@@ -57,6 +60,15 @@ def _type_hint(expected: str, given: Any) -> str:
     return ""
 
 
+def _fields_hint(error: ValidationError) -> str:
+    """For a single value where an object belongs: what the object has."""
+    schema = error.schema if isinstance(error.schema, Mapping) else {}
+    if error.validator_value != "object" or type(error.instance) not in _TYPE_NAMES or "properties" not in schema:
+        return ""
+    names = list(schema["properties"])
+    return f" Its fields: {', '.join(names[:_FIELDS_SHOWN])}{', …' if len(names) > _FIELDS_SHOWN else ''}."
+
+
 def _quotes_hint(given: Any) -> str:
     return " Put it into quotes." if isinstance(given, bool | int | float) else ""
 
@@ -74,7 +86,6 @@ def _count(number: int, noun: str) -> str:
 
 
 _EXPLANATIONS: Final[dict[str, Callable[[Any, Any], str]]] = {
-    "type": _explain_type,
     "x-kubernetes-int-or-string": lambda _, given: (
         f"got {_describe(given)}, expected an integer or a string.{_quotes_hint(given)}"
     ),

@@ -161,7 +161,7 @@ def test_the_model_describes_itself_when_asked(digits: LocalRun) -> None:
 
 def test_the_first_lines_hold_working_urls_and_a_working_command_when_it_is_ready(digits: LocalRun) -> None:
     lines = digits.said.splitlines()
-    assert lines[0].startswith("slipway run: serving digits from file:///")
+    assert lines[0].startswith("slipway run: starting digits from file:///")
     assert httpx.get(f"{digits.url}/docs", timeout=30).status_code == 200
     assert f"Swagger at {digits.url}/docs" in lines[0]
     words = shlex.split(lines[lines.index("slipway run: ready. Try it:") + 1])

@@ -89,6 +89,10 @@ def test_every_mistake_is_named_with_its_line_when_there_are_many() -> None:
 @pytest.mark.parametrize(
     ("spec", "answer"),
     [
+        (
+            "  resources: {gpu: 2}",
+            "spec.resources.gpu: got 2 (an integer), expected an object. Its fields: count, resourceName.",
+        ),
         ("  exposure: [ingress]", "spec.exposure: got a list, expected an object. Remove the '- ' before its keys."),
         ("  runtime: {env: {A: b}}", "spec.runtime.env: got an object, expected a list. Begin each item with '- '."),
         ("  webhook: {}", "spec.webhook: unknown field. Known here: artifact, autoscaling, "),
