@@ -1,4 +1,4 @@
-"""W3C trace context: the caller's trace goes on here. Pure.
+"""W3C trace context: the caller's trace goes on here. Pure, but for the chance in new ids.
 
 Source: https://www.w3.org/TR/trace-context-2/ (traceparent, traceresponse).
 """

@@ -1,4 +1,7 @@
-"""multipart/form-data (RFC 7578) to its parts: what a form's fields and file uploads become."""
+"""multipart/form-data (RFC 7578) to its parts: what a form's fields and file uploads become.
+
+Pure, but for the log of the library that reads them, which is silenced once.
+"""
 
 from __future__ import annotations
 
