@@ -31,10 +31,12 @@ class Lifecycle:
         self.artifact_bytes: int | None = None
         """None until the store has told the size."""
         self.digest: str | None = None
-        """Once the artifact is here and verified."""
+        self.resolved_uri: str | None = None
+        """This and the digest once the artifact is here and verified."""
         self.format: Format | None = None
+        self.loader: str | None = None
         self.device: str | None = None
-        """This and the format once the model is loaded."""
+        """This, the format and the loader once the model is loaded."""
         self.lost: str | None = None
         """Why nothing can be predicted any more, and is not expected to come back by itself."""
 
@@ -65,7 +67,9 @@ class Lifecycle:
             fetched_bytes=self.fetched_bytes,
             artifact_bytes=self.artifact_bytes,
             digest=self.digest,
+            resolved_uri=self.resolved_uri,
             format=self.format,
+            loader=self.loader,
             device=self.device,
         )
 

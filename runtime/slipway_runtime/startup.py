@@ -25,6 +25,7 @@ from slipway_runtime.engines.worker.engine import WorkerEngine
 from slipway_runtime.failure import StartupError
 from slipway_runtime.lifecycle import Lifecycle
 from slipway_runtime.metrics import Metrics
+from slipway_runtime.models.loader import choose_loader
 from slipway_runtime.redact import redact_uri
 
 CACHE_VARIABLE: Final = "SLIPWAY_CACHE_DIR"
@@ -72,14 +73,18 @@ async def start_model(config: RuntimeConfig, lifecycle: Lifecycle, metrics: Metr
     fetched = await thread.call(lambda: _fetch(config, lifecycle, metrics))
     stages.enter(Stage.VERIFY)
     await thread.call(lambda: _verify(config, fetched))
-    lifecycle.digest = fetched.digest
+    lifecycle.digest, lifecycle.resolved_uri = fetched.digest, fetched.resolved_uri
     lifecycle.fetched_bytes = lifecycle.artifact_bytes = fetched.size_bytes
     situation = await thread.call(lambda: look_around(fetched.path, config.artifact.format))
+    loader = choose_loader(situation.format, config.artifact.format)
+    if loader is not None:
+        log.info(loader.describe(), extra={"loader": loader.loader, "format": str(situation.format)})
     choice = choose_engine(config.engine, situation)
     engine, facts, choice = await _open(fetched.path, config, situation, choice, thread, stages.enter)
     stages.finish()
     log.info(choice.describe())
     lifecycle.format, lifecycle.device = facts.format, facts.device
+    lifecycle.loader = loader.loader if loader is not None else None
     look = engine.look if isinstance(engine, WorkerEngine) else EngineState
     metrics.engine_counts.watch(choice, facts.device, look)
     metrics.model_info.labels(config.name, facts.format, fetched.digest, facts.device).set(1)
@@ -137,5 +142,10 @@ def _verify(config: RuntimeConfig, fetched: Fetched) -> None:
         raise StartupError(Stage.VERIFY, error.reason, error.message) from None
     log.info(
         "The artifact is here",
-        extra={"digest": fetched.digest, "bytes": fetched.size_bytes, "received_bytes": fetched.received_bytes},
+        extra={
+            "digest": fetched.digest,
+            "bytes": fetched.size_bytes,
+            "received_bytes": fetched.received_bytes,
+            "resolved_uri": fetched.resolved_uri,
+        },
     )

@@ -35,14 +35,21 @@ class Store:
     environment: dict[str, str]
 
     def put(self, key: str, content: bytes) -> None:
-        S3Store(
+        self._bucket().put(key, content)
+
+    def etag(self, key: str) -> str:
+        """As the store lists it, without quotes."""
+        return str(self._bucket().head(key)["e_tag"]).strip('"')
+
+    def _bucket(self) -> S3Store:
+        return S3Store(
             "models",
             endpoint=self.endpoint,
             region=REGION,
             access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
             secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
             client_options={"allow_http": True},
-        ).put(key, content)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +103,9 @@ def test_fetches_an_object(store: Store, tmp_path: Path) -> None:
     fetched = fetch("models/large/model v1+final.pt", tmp_path, store.environment)
     assert fetched.digest == f"sha256:{hashlib.sha256(content).hexdigest()}"
     assert fetched.path.read_bytes() == content
+    where, mark, etag = fetched.resolved_uri.partition("#etag=")
+    assert (where, mark) == ("s3://models/large/model v1+final.pt", "#etag=")
+    assert etag == store.etag("large/model v1+final.pt")
 
 
 @pytest.mark.parametrize("key", ["models/missing.pt", "nowhere/model.pt"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from slipway_runtime.contract import FailureReason, Stage
+from slipway_runtime.contract import STATUS_PATH, FailureReason, RuntimeStatus, Stage
 from tests.runtime.conftest import StartRuntime
 from tests.runtime.misbehaving import Connection, Request, serve_script
 
@@ -152,6 +152,44 @@ def test_ends_with_its_reason_when_nothing_tells_the_inputs(start_runtime: Start
     assert message.reason == FailureReason.SIGNATURE_MISSING
     assert "slipway.torchscript.save" in message.message
     assert "spec.runtime.warmup.samples" in message.message
+
+
+@pytest.mark.feature("format-detection", "runtime-by-format")
+def test_the_loader_is_chosen_by_content_or_by_the_field_and_log_and_status_tell_it(
+    start_runtime: StartRuntime, archives: Path, tmp_path: Path
+) -> None:
+    misnamed = tmp_path / "handler.py"
+    misnamed.write_bytes((archives / "linear.pt").read_bytes())
+    code = Path(__file__).parent / "clients" / "echo.py"
+    cases = [
+        (misnamed, "Auto", "TorchScript", "its content is TorchScript"),
+        (misnamed, "TorchScript", "TorchScript", "spec.artifact.format is TorchScript"),
+        (code, "Python", "Python", "code is never chosen by content"),
+    ]
+    for path, asked, loader, why in cases:
+        server = start_runtime("--uri", f"file://{path}", "--format", asked).wait_until_ready()
+        told = RuntimeStatus.model_validate_json(httpx.get(server.admin_uri + STATUS_PATH).text)
+        assert (told.format, told.loader, told.resolved_uri) == (loader, loader, f"file://{path}")
+        (line,) = [line for line in server.log if "loader" in line]
+        assert (line["loader"], line["format"]) == (loader, loader)
+        assert why in line["message"]
+        server.kill()
+
+
+@pytest.mark.feature("format-detection", "runtime-by-format")
+@pytest.mark.parametrize(
+    ("asked", "says"), [("Python", "handler"), ("TorchScript", "Python code, which is run only when it is asked for")]
+)
+def test_a_field_overrides_the_content_and_what_then_cannot_be_loaded_is_refused(
+    start_runtime: StartRuntime, archives: Path, asked: str, says: str
+) -> None:
+    path = archives / "linear.pt" if asked == "Python" else Path(__file__).parent / "clients" / "echo.py"
+    server = start_runtime("--uri", f"file://{path}", "--format", asked)
+    assert server.wait() == 1
+    message = server.termination_message()
+    assert message is not None
+    assert message.reason in (FailureReason.UNSUPPORTED_FORMAT, FailureReason.MODEL_LOAD_FAILED)
+    assert says in message.message
 
 
 def test_stops_at_once_when_told_so_before_it_serves(start_runtime: StartRuntime, archives: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -14,12 +15,13 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from slipway_runtime.artifact.cache import Cache, Partial, digest_file, digest_folder
-from slipway_runtime.artifact.source import ArtifactError, InterruptionError, Source
+from slipway_runtime.artifact.source import ArtifactError, InterruptionError, Opened, Source
 from slipway_runtime.contract import ArtifactConfig, FailureReason, Format
 from slipway_runtime.redact import redact_uri
 
 _LOG_EVERY_SECONDS: Final = 10
 _RETRY_AFTER_LIMIT_SECONDS: Final = 30
+_PLAIN: Final = re.compile(r"[-._~+/=A-Za-z0-9]{1,256}")
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,8 @@ class Fetched:
     size_bytes: int
     received_bytes: int
     """0 when nothing had to be transferred."""
+    resolved_uri: str
+    """Where it came from, and which version of it, as it may be shown."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +71,14 @@ def fetch_artifact(
         path = cache.find(config.digest)
         if path:
             log.info("The artifact is in the cache already", extra={"path": str(path)})
-            return Fetched(path, config.digest, path.stat().st_size, 0)
+            return Fetched(path, config.digest, path.stat().st_size, 0, redact_uri(config.uri))
     source = open_source(config, environment)
     log.info("Fetching %s", redact_uri(config.uri))
     with closing(source), cache.begin() as partial:
-        _Download(source, partial, config.digest is not None, policy or RetryPolicy(), progress).run()
+        opened = _Download(source, partial, config.digest is not None, policy or RetryPolicy(), progress).run()
         check_digest(config.digest, partial.digest, redact_uri(config.uri))
-        return Fetched(partial.place(), partial.digest, partial.size_bytes, partial.size_bytes)
+        resolved = resolved_uri(opened.location or redact_uri(config.uri), opened.version, opened.etag)
+        return Fetched(partial.place(), partial.digest, partial.size_bytes, partial.size_bytes, resolved)
 
 
 def open_source(config: ArtifactConfig, environment: Mapping[str, str]) -> Source:
@@ -84,6 +89,15 @@ def open_source(config: ArtifactConfig, environment: Mapping[str, str]) -> Sourc
     from slipway_runtime.artifact.http import HttpSource
 
     return HttpSource(config.uri, config.stall_timeout_seconds, environment)
+
+
+def resolved_uri(location: str, version: str | None, etag: str | None) -> str:
+    """`location` with the version in a fragment, which no store is ever asked for. A version or etag with characters
+    that have a meaning elsewhere is left out: the store chose it, and it is shown to others."""
+    for name, value in (("versionId", version), ("etag", (etag or "").strip('"'))):
+        if value and value != "null" and _PLAIN.fullmatch(value):
+            return f"{location}#{name}={value}"
+    return location
 
 
 def check_digest(expected: str | None, actual: str, shown_uri: str) -> None:
@@ -101,13 +115,13 @@ def _open_local(uri: str, *, takes_folders: bool) -> Fetched:
     try:
         if path.is_dir() and takes_folders:
             digest, size_bytes = digest_folder(path)
-            return Fetched(path, digest, size_bytes, 0)
+            return Fetched(path, digest, size_bytes, 0, path.resolve().as_uri())
         if path.is_dir():
             raise ArtifactError(
                 FailureReason.ARTIFACT_NOT_FOUND,
                 f"{uri} is a directory, expected a file. Only a Python handler (format: Python) may be a directory.",
             )
-        return Fetched(path, digest_file(path), path.stat().st_size, 0)
+        return Fetched(path, digest_file(path), path.stat().st_size, 0, path.resolve().as_uri())
     except FileNotFoundError:
         raise ArtifactError(
             FailureReason.ARTIFACT_NOT_FOUND, f"{uri}: there is no such file. Check the path."
@@ -134,13 +148,13 @@ class _Download:
         self._etag: str | None = None
         self._logged_seconds = time.monotonic()
 
-    def run(self) -> None:
+    def run(self) -> Opened:
+        """What the last attempt was told of the content."""
         fruitless = 0
         for attempt in range(1, self._policy.attempts + 1):
             before = self._partial.size_bytes
             try:
-                self._attempt()
-                return
+                return self._attempt()
             except InterruptionError as interruption:
                 fruitless = 1 if self._partial.size_bytes > before else fruitless + 1
                 if fruitless >= self._policy.fruitless_attempts or attempt == self._policy.attempts:
@@ -153,8 +167,9 @@ class _Download:
                 )
                 log.warning("%s Trying again in %.1f s", interruption.message, pause)
                 time.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
 
-    def _attempt(self) -> None:
+    def _attempt(self) -> Opened:
         partial = self._partial
         # Without an etag only a digest would notice that the rest comes from another file.
         resumable = partial.size_bytes and (self._etag or self._verified)
@@ -175,6 +190,7 @@ class _Download:
                 FailureReason.ARTIFACT_UNREACHABLE,
                 f"The store ended after {partial.size_bytes} of {opened.size_bytes} bytes.",
             )
+        return opened
 
     def _report(self, size_bytes: int | None) -> None:
         received = self._partial.size_bytes

@@ -89,7 +89,8 @@ class HttpSource:
             )
         etag = response.headers.get("ETag", "")
         strong = etag if etag.startswith('"') else None
-        return Opened(self._chunks(response, uri), begins, size, strong, response.close)
+        led = redact_uri(uri) if uri != self._uri else None
+        return Opened(self._chunks(response, uri), begins, size, strong, response.close, location=led)
 
     def _chunks(self, response: urllib3.BaseHTTPResponse, uri: str) -> Iterator[bytes]:
         try:

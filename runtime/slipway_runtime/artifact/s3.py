@@ -80,7 +80,8 @@ class S3Source:
         stream = result.stream(min_chunk_size=CHUNK_BYTES)
         begins = int(result.range[0])
         meta = result.meta
-        return Opened(self._chunks(stream), begins, int(meta["size"]), meta.get("e_tag"), lambda: None)
+        etag, version = meta.get("e_tag"), meta.get("version")
+        return Opened(self._chunks(stream), begins, int(meta["size"]), etag, lambda: None, version=version)
 
     def close(self) -> None:
         self._runner.close()

@@ -42,6 +42,10 @@ class Opened:
     etag: str | None
     """Names this very content, so that a resumed download cannot mix two; None when the store gives none."""
     close: Callable[[], None]
+    location: str | None = None
+    """Where redirects led, as it may be shown; None where the URI that was asked for answered."""
+    version: str | None = None
+    """The store's own name of this version, by which it can be asked for again; None when it keeps none."""
 
 
 class Source(Protocol):

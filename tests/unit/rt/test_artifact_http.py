@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slipway_runtime.artifact.fetch import Fetched, RetryPolicy, fetch_artifact
+from slipway_runtime.artifact.fetch import Fetched, RetryPolicy, fetch_artifact, resolved_uri
 from slipway_runtime.artifact.source import ArtifactError
 from slipway_runtime.contract import ArtifactConfig, FailureReason
 from tests.runtime.misbehaving import Connection, Request, ScriptedServer, serve_script
@@ -285,3 +285,32 @@ def test_sends_credentials_to_the_uris_own_origin_only(
 def test_refuses_content_that_the_server_encoded_unasked(server: ScriptedServer, tmp_path: Path) -> None:
     server.answers = [lambda request, connection: connection.answer(200, CONTENT, content_encoding="gzip")]
     assert "Content-Encoding" in refusal(f"{server.uri}/model.pt", tmp_path).message
+
+
+def test_tells_where_the_file_came_from_without_what_a_redirect_signed(server: ScriptedServer, tmp_path: Path) -> None:
+    signed = "/blobs/0a1b?X-Amz-Signature=hunter2&token=hunter2"
+    server.answers = [lambda request, connection: connection.answer(302, location=signed), whole]
+    fetched = fetch(f"{server.uri}/model.pt?download=hunter2", tmp_path)
+    assert server.requests[1].path == signed
+    assert fetched.resolved_uri == f"{server.uri}/blobs/0a1b?…#etag=v1"
+
+
+@pytest.mark.parametrize("etag", ['"v1 <script>"', 'W/"v1"', '""', f'"{"a" * 300}"', ""])
+def test_an_etag_that_names_nothing_is_not_told(server: ScriptedServer, tmp_path: Path, etag: str) -> None:
+    server.answers = [lambda request, connection: connection.answer(200, CONTENT, etag=etag)]
+    assert fetch(f"{server.uri}/model.pt", tmp_path).resolved_uri == f"{server.uri}/model.pt"
+
+
+def test_what_comes_from_the_cache_is_told_by_its_uri(server: ScriptedServer, tmp_path: Path) -> None:
+    server.answers = [whole]
+    fetch(f"{server.uri}/model.pt", tmp_path, digest=DIGEST)
+    again = fetch(f"{server.uri}/model.pt?key=hunter2", tmp_path, digest=DIGEST)
+    assert again.resolved_uri == f"{server.uri}/model.pt?…"
+
+
+def test_a_version_that_the_store_keeps_says_more_than_an_etag() -> None:
+    assert (
+        resolved_uri("s3://models/a.pt", "3L4kqtJlcpXroDTDmJ", '"0a1b"')
+        == "s3://models/a.pt#versionId=3L4kqtJlcpXroDTDmJ"
+    )
+    assert resolved_uri("s3://models/a.pt", "null", '"0a1b-2"') == "s3://models/a.pt#etag=0a1b-2"

@@ -23,6 +23,14 @@ def test_uses_a_local_file_where_it_lies(tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
+def test_a_link_is_told_with_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "v3").mkdir()
+    (tmp_path / "v3" / "a model.pt").write_bytes(b"weights")
+    (tmp_path / "current").symlink_to("v3")
+    fetched = fetch_artifact(ArtifactConfig(uri=f"file://{tmp_path}/current/a%20model.pt"), tmp_path / "cache")
+    assert fetched.resolved_uri == f"file://{tmp_path}/v3/a%20model.pt"
+
+
 @pytest.mark.parametrize("name", ["missing.pt", ""])
 def test_is_not_found_when_there_is_no_such_file(tmp_path: Path, name: str) -> None:
     with pytest.raises(ArtifactError) as raised:
