@@ -22,7 +22,7 @@ from slipway_operator.kube import PAGE_SIZE
 from slipway_operator.metrics import Metrics
 from slipway_operator.records import child_record, model_record, pod_record
 from slipway_operator.resources import CHILDREN, MODEL, POD, Key, Resource
-from slipway_operator.sweep import CHILD_SELECTOR
+from slipway_operator.sweep import CHILD_SELECTOR, POD_SELECTOR
 from slipway_operator.workqueue import WorkQueue
 
 LOGIN_PAUSE_SECONDS: Final = 1.0
@@ -84,7 +84,7 @@ def _settings(namespaced: bool) -> kopf.OperatorSettings:
             if resource.group
             else (resource.version, resource.plural)
         )
-        settings.watching.label_selectors[selector] = CHILD_SELECTOR
+        settings.watching.label_selectors[selector] = POD_SELECTOR if resource is POD else CHILD_SELECTOR
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5
     settings.networking.error_backoffs = (0.5, 1, 2, 3, 5)

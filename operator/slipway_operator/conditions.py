@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from slipway_operator.api.reasons import ConditionType, Reason
 from slipway_operator.failures import Failure
+from slipway_operator.names import MODEL_LABEL
 from slipway_operator.scaling import Scaling
 
 Status = Literal["True", "False", "Unknown"]
@@ -46,6 +47,10 @@ class View:
     """The live Deployment is the one we applied last, and its controller has seen it."""
     was_ready: bool
     """So said the last status."""
+    template_stands: bool
+    """The live Deployment makes pods from our template, whatever else of it has changed."""
+    stranger: str
+    """A ready pod that the Service leads to and that is not the Deployment's; empty when there is none."""
     pods: int
     """All that the Deployment counts."""
     updated_pods: int
@@ -65,6 +70,8 @@ class View:
     """How far the pods have come; empty when they have not told."""
     unproven: Claim | None
     """While no prediction has gone through the Service: what Ready says."""
+    proven: Claim
+    """What Ready says otherwise: True, and what that rests on."""
     route: Claim
 
 
@@ -92,14 +99,16 @@ def is_ready(view: View) -> bool:
 def serves(view: View) -> bool:
     """Pods of this generation alone stand behind the Service.
 
-    Before the controller has seen an apply, ready stays ready: scaling alone takes nothing from those who serve.
+    Before the controller has seen an apply, ready stays ready: scaling alone takes nothing from those who serve. A pod
+    says by an annotation of which generation it is, and a template that was changed by hand gives that to its pods too.
     """
     return (
         (view.accepted.status == "True" or bool(view.waiting))
         and view.replicas > 0
-        and (view.settled or view.was_ready)
+        and (view.settled or (view.was_ready and view.template_stands))
         and view.ready_current > 0
         and not view.older_pods_left
+        and not view.stranger
     )
 
 
@@ -115,7 +124,7 @@ def is_complete(view: View) -> bool:
 
 def _ready(view: View) -> Claim:
     if is_ready(view):
-        return Claim("True", Reason.PREDICTIONS_ANSWERED, "Pods of this generation answer predictions.")
+        return view.proven
     if view.waiting:
         return Claim("False", Reason.PAUSED, view.waiting)
     if view.accepted.status != "True":
@@ -126,6 +135,8 @@ def _ready(view: View) -> Claim:
 
 
 def _not_ready_yet(view: View) -> Claim:
+    if view.stranger:
+        return _not_alone(view)
     if view.cause is not None:
         return Claim("False", view.cause.reason, view.cause.message)
     if view.settled and view.deadline_exceeded:
@@ -133,6 +144,15 @@ def _not_ready_yet(view: View) -> Claim:
     if view.settled and view.rolled_out and view.ready_current == 0:
         return Claim("False", Reason.NO_PODS_READY, "No pod is ready.")
     return Claim("False", Reason.ROLLING_OUT, _rolling_out(view))
+
+
+def _not_alone(view: View) -> Claim:
+    return Claim(
+        "False",
+        Reason.SERVICE_UNREACHABLE,
+        f"The Service leads to pod {view.stranger} too, which carries its labels and is not the Deployment's. Take the"
+        f" label {MODEL_LABEL} from it, or delete it.",
+    )
 
 
 def _available(view: View) -> Claim:
@@ -195,6 +215,8 @@ def _degraded(view: View) -> Claim:
         return Claim("True", Reason.PROGRESS_DEADLINE_EXCEEDED, _stuck().message)
     if view.settled and view.rolled_out and short and view.ready_current == 0:
         return Claim("True", Reason.NO_PODS_READY, "No pod is ready.")
+    if view.stranger and view.replicas > 0:
+        return Claim("True", Reason.SERVICE_UNREACHABLE, _not_alone(view).message)
     if view.unproven is not None and view.unproven.reason != Reason.VERIFYING:
         return Claim("True", view.unproven.reason, view.unproven.message)
     return Claim("False", Reason.AS_EXPECTED, "Nothing is known to keep pods of this generation from serving.")

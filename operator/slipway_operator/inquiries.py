@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Final
+from http import HTTPStatus
+from typing import Any, Final
 
 import aiohttp
 
@@ -23,6 +24,7 @@ from slipway_operator.verification import (
     Verdict,
     artifact_status,
     judge_answer,
+    judge_example,
     no_answer,
 )
 from slipway_runtime.contract import REVISION_HEADER, RuntimeStatus
@@ -86,11 +88,15 @@ class Inquirer(Asker[Inquiry]):
             total=question.timeout_seconds + asking.CONNECT_SECONDS, sock_connect=asking.CONNECT_SECONDS
         )
         try:
-            async with self._client().post(question.url, timeout=timeout, allow_redirects=False) as answer:
+            async with self._client().post(
+                question.url, timeout=timeout, allow_redirects=False, **_payload(question)
+            ) as answer:
                 body = await answer.content.read(BODY_LIMIT_BYTES)
                 words = body.decode(errors="replace")
-                if answer.status != 200:
+                if answer.status != HTTPStatus.OK:
                     words = _error_in(words)
+                if question.example is not None:
+                    return judge_example(question, question.example.path, answer.status, words)
                 return judge_answer(question, answer.status, answer.headers.get(REVISION_HEADER), words)
         except TimeoutError:
             return no_answer(question, f"nothing came within {timeout.total:.0f} s")
@@ -107,6 +113,12 @@ class Inquirer(Asker[Inquiry]):
                 return RuntimeStatus.model_validate_json(await answer.content.read(BODY_LIMIT_BYTES))
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError):
             return None
+
+
+def _payload(question: Question) -> dict[str, Any]:
+    if question.example is None:
+        return {}
+    return {"data": question.example.body.encode(), "headers": {"Content-Type": question.example.content_type}}
 
 
 def _shown(told: RuntimeStatus) -> tuple[str, dict[str, object]]:

@@ -31,7 +31,7 @@ from slipway_operator.render.children import render_children
 from slipway_operator.render.deployment import names_revision, template_hash
 from slipway_operator.render.manifest import Manifest, Owner, RenderSettings, stable_hash
 from slipway_operator.render.revision import render_revision
-from slipway_operator.resources import CONFIG_MAP, DEPLOYMENT, HTTP_ROUTE, ChildRef, child_ref
+from slipway_operator.resources import CONFIG_MAP, DEPLOYMENT, HTTP_ROUTE, SERVICE, ChildRef, Resource, child_ref
 from slipway_operator.retention import with_older_configurations
 from slipway_operator.revisions import Chosen, choose
 from slipway_operator.route_verification import RouteQuestion
@@ -138,11 +138,15 @@ def plan(observed: Observed, policy: Policy) -> Plan:
             template_hash=template_hash(deployment) if deployment is not None else None,
             settled=desired.hold is None and not due and _is_observed(observed),
             children=observed.children,
-            pods=observed.pods,
+            pods=[pod for pod in observed.pods if pod.selected and pod.template_hash is not None],
+            strangers=[pod for pod in observed.pods if pod.selected and pod.template_hash is None],
             previous=observed.memory.status or {},
             now=observed.now,
             gateway_api=observed.gateway_api,
-            asks=policy.asks and deployment is not None and names_revision(deployment),
+            asks=policy.asks,
+            names_revision=deployment is not None and names_revision(deployment),
+            template_stands=_changed(DEPLOYMENT, ".spec.template", due, desired, observed) is None,
+            service_changed=_changed(SERVICE, ".spec", due, desired, observed),
             started_seen=observed.memory.started_seen,
             asks_routes=policy.asks_routes,
             verdict=observed.memory.verdict,
@@ -258,6 +262,16 @@ def _is_due(ref: ChildRef, manifest: Manifest, observed: Observed) -> bool:
     if live.manifest_hash != manifest["metadata"]["annotations"][MANIFEST_HASH_ANNOTATION]:
         return True
     return not differences(manifest, live.body) <= observed.memory.rewritten.get(ref, frozenset())
+
+
+def _changed(resource: Resource, under: str, due: list[ChildRef], desired: _Desired, observed: Observed) -> str | None:
+    """Where the live child of the object's own name does not say under this path what it should."""
+    ref = ChildRef(resource.kind, observed.model.key.name)
+    live = observed.children.get(ref)
+    if live is None or ref not in due:
+        return None
+    found = differences(desired.manifests[ref], live.body) - observed.memory.rewritten.get(ref, frozenset())
+    return min((path for path, _ in found if path.startswith(under)), default=None)
 
 
 def _is_observed(observed: Observed) -> bool:

@@ -17,6 +17,13 @@ from slipway_runtime.contract import RuntimeStatus, Stage
 _VERIFYING: Final = Claim(
     "False", Reason.VERIFYING, "Pods of this generation are ready; a prediction through their Service is under way."
 )
+_ANSWERED: Final = Claim("True", Reason.PREDICTIONS_ANSWERED, "Pods of this generation answer predictions.")
+_BEFORE: Final = Claim(
+    "True",
+    Reason.PREDICTIONS_ANSWERED,
+    "It was ready before predictions were sent through Services; the first one is under way.",
+)
+_NOT_ASKING: Final = "this installation asks no Service (operator.verifyPredictions)"
 _ARTIFACT_STAGES: Final = frozenset({Stage.FETCH, Stage.VERIFY})
 
 
@@ -26,6 +33,8 @@ class Proof:
 
     claim: Claim | None = None
     """While nothing is proven: what Ready says."""
+    ready: Claim = _ANSWERED
+    """What Ready says otherwise."""
     question: Question | None = None
     """What remains to be asked."""
     verified: Question | None = None
@@ -39,20 +48,50 @@ class Proof:
         return Failure("Serve", str(self.claim.reason), self.claim.message, heals=True, current=True)
 
 
+def unasked(*, custom: bool, example: bool, asks: bool) -> Proof:
+    """What Ready rests on where nothing is sent through the Service. `example`: the spec says what could be sent."""
+    if custom:
+        answered = "Pods of this generation answer their readiness path, and nothing else was asked of them"
+        why = (
+            f": {_NOT_ASKING}."
+            if example
+            else ". Say in spec.runtime.container.prediction what one prediction looks like, and Ready rests on that."
+        )
+        return Proof(ready=Claim("True", Reason.READINESS_ANSWERED, answered + why))
+    why = "these pods are not told their revision" if asks else _NOT_ASKING
+    return Proof(
+        ready=Claim(
+            "True",
+            Reason.PREDICTIONS_ANSWERED,
+            "Each pod of this generation answered a prediction of its own making; none went through the Service:"
+            f" {why}.",
+        )
+    )
+
+
+def astray(service: str, path: str | None) -> Proof:
+    """The Service is not there, or was changed by hand at `path` and is not put back."""
+    what = "does not exist" if path is None else f"was changed at {path}"
+    return Proof(
+        Claim("False", Reason.SERVICE_UNREACHABLE, f"The Service {service} {what}, so it does not lead to the pods.")
+    )
+
+
 def prove(question: Question | None, verdict: Verdict | None, previous: Mapping[str, Any], *, was_ready: bool) -> Proof:
-    """`question` is what would prove it; None while there is nobody to ask. `previous` is the last status."""
+    """`question` is what would prove it; None while there is nobody to ask. `previous` is the last status, and
+    `was_ready` whether it said so of this very generation."""
     if question is None:
         return Proof(_VERIFYING)
     answered = verdict is not None and verdict.question == question
     if is_verified(question, previous) or (verdict is not None and answered and verdict.holds):
         return Proof(verified=question)
     if verdict is not None and answered:
-        return Proof(Claim("False", verdict.reason, verdict.message), question)
-    if was_ready and "verification" not in previous:
+        return Proof(Claim("False", verdict.reason, verdict.message), question=question)
+    if was_ready and question.example is None and "verification" not in previous:
         # Ready before anybody asked: by an older operator, or while the installation did not. It stays so until the
         # answer is there.
-        return Proof(question=question)
-    return Proof(_VERIFYING, question)
+        return Proof(ready=_BEFORE, question=question)
+    return Proof(_VERIFYING, question=question)
 
 
 def pod_to_look_at(pods: Iterable[PodRecord], revision: str | None, *, known: bool) -> Look | None:

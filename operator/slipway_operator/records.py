@@ -18,6 +18,7 @@ from slipway_operator.names import (
     MODEL_LABEL,
     RUNTIME_CONTAINER,
     TEMPLATE_HASH_ANNOTATION,
+    selector_labels,
 )
 from slipway_operator.resources import CONTROLLER_REVISION, DEPLOYMENT, HTTP_ROUTE, INGRESS, SERVICE, ChildRef, Key
 
@@ -268,7 +269,10 @@ class PodRecord:
     name: str
     uid: str
     deleting: bool
+    selected: bool
+    """The Service selects it: nobody has taken one of the labels from it."""
     template_hash: str | None
+    """None for a pod that is not the Deployment's."""
     config_hash: str | None
     phase: str
     reason: str
@@ -316,6 +320,7 @@ def pod_record(body: Body) -> PodRecord | None:
         name=metadata["name"],
         uid=metadata["uid"],
         deleting="deletionTimestamp" in metadata,
+        selected=selector_labels(name).items() <= metadata["labels"].items(),
         template_hash=annotations.get(TEMPLATE_HASH_ANNOTATION),
         config_hash=annotations.get(CONFIG_HASH_ANNOTATION),
         phase=status.get("phase") or "Pending",

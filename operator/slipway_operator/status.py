@@ -14,8 +14,9 @@ from slipway_operator.diagnosis import Diagnosis, diagnose, same_but_for_numbers
 from slipway_operator.failures import Failure
 from slipway_operator.listeners import GatewaySight
 from slipway_operator.names import selector_labels
-from slipway_operator.proof import Proof, artifact_claim, percent_fetched, pod_to_look_at, prove
+from slipway_operator.proof import Proof, artifact_claim, astray, percent_fetched, pod_to_look_at, prove, unasked
 from slipway_operator.records import ChildRecord, DeploymentState, ModelRecord, PodRecord
+from slipway_operator.render.custom import contract_of, is_custom
 from slipway_operator.render.service import is_encrypted, service_exposure
 from slipway_operator.resources import DEPLOYMENT, SERVICE, ChildRef
 from slipway_operator.revisions import Chosen, revision_status, rolled_back_to
@@ -23,7 +24,7 @@ from slipway_operator.route_proof import RouteProof, prove_route
 from slipway_operator.route_verification import RouteQuestion, RouteVerdict
 from slipway_operator.routes import find_route
 from slipway_operator.scaling import scaling, wanted_replicas
-from slipway_operator.verification import Inquiry, Verdict, artifact_status, question_for, verification_status
+from slipway_operator.verification import Example, Inquiry, Verdict, artifact_status, question_for, verification_status
 from slipway_runtime.contract import RuntimeStatus
 
 Status = dict[str, Any]
@@ -52,6 +53,7 @@ _NORMAL: Final = frozenset(
     {
         Reason.VALID,
         Reason.PREDICTIONS_ANSWERED,
+        Reason.READINESS_ANSWERED,
         Reason.ROLLING_OUT,
         Reason.ROLLOUT_COMPLETE,
         Reason.SCALED_TO_ZERO,
@@ -106,11 +108,19 @@ class Situation:
     now: datetime
     gateway_api: GatewaySight = field(default_factory=GatewaySight)
     asks: bool = False
-    """The installation lets Services and pods be asked, and these pods answer."""
+    """The installation lets Services and pods be asked."""
+    names_revision: bool = False
+    """These pods are told their revision, and name it when they are asked."""
+    template_stands: bool = True
+    """The live Deployment makes its pods from our template."""
+    service_changed: str | None = None
+    """Where the live Service does not say what we rendered."""
+    strangers: list[PodRecord] = field(default_factory=list)
+    """Pods that the Service selects and that are not the Deployment's."""
     started_seen: Mapping[str, datetime] = field(default_factory=dict)
     """When pods that are not ready were first seen to have started, by uid."""
     asks_routes: bool = False
-    """The same for the ways in from outside."""
+    """The same for the ways in from outside, where pods name their revision."""
     verdict: Verdict | None = None
     route_verdict: RouteVerdict | None = None
     told: RuntimeStatus | None = None
@@ -150,7 +160,7 @@ def report(situation: Situation) -> Report:
     artifact = _artifact(situation)
     view = _view(situation, diagnosis, route, artifact)
     proof = _proof(situation, view)
-    view = replace(view, unproven=proof.claim)
+    view = replace(view, unproven=proof.claim, proven=proof.ready)
     claims = judge(view)
     previous = situation.previous.get("conditions") or []
     now = situation.now.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -191,16 +201,30 @@ def _artifact(situation: Situation) -> Status:
 
 def _proof(situation: Situation, view: View) -> Proof:
     spec, revision = situation.spec, situation.template_hash
-    if not situation.asks or spec is None or revision is None or not serves(view):
+    if spec is None or revision is None or not serves(view):
         return Proof()
+    service, example = situation.own.get(ChildRef(SERVICE.kind, situation.name)), _example(spec)
+    if service is None:
+        return astray(situation.name, None)
+    if not situation.asks or (example is None and not situation.names_revision):
+        if situation.service_changed is not None:
+            return astray(situation.name, situation.service_changed)
+        return unasked(custom=is_custom(spec), example=example is not None, asks=situation.asks)
     question = question_for(
-        situation.own.get(ChildRef(SERVICE.kind, situation.name)),
+        service,
         port=service_exposure(spec).port,
         encrypted=is_encrypted(spec),
         revision=revision,
         timeout_seconds=_longest_prediction_seconds(spec),
+        example=example,
     )
-    return prove(question, situation.verdict, situation.previous, was_ready=view.was_ready)
+    same = situation.previous.get("observedGeneration") == situation.model.generation
+    return prove(question, situation.verdict, situation.previous, was_ready=view.was_ready and same)
+
+
+def _example(spec: ModelDeploymentSpec) -> Example | None:
+    given = contract_of(spec).prediction if is_custom(spec) else None
+    return Example(given.path, given.body, given.content_type) if given is not None else None
 
 
 def _longest_prediction_seconds(spec: ModelDeploymentSpec) -> float:
@@ -208,7 +232,7 @@ def _longest_prediction_seconds(spec: ModelDeploymentSpec) -> float:
 
 
 def _inquiry(situation: Situation, proof: Proof, artifact: Status) -> Inquiry | None:
-    if not situation.asks or proof.question is not None:
+    if proof.question is not None or not (situation.asks and situation.names_revision):
         return proof.question
     return pod_to_look_at(situation.pods, situation.template_hash, known="format" in artifact)
 
@@ -251,6 +275,8 @@ def _view(situation: Situation, diagnosis: Diagnosis, route: RouteProof, artifac
         scaling=scaling(situation.spec) if situation.spec is not None else None,
         replicas=situation.replicas,
         settled=situation.settled,
+        template_stands=situation.template_stands,
+        stranger=next((pod.name for pod in situation.strangers if pod.ready and not pod.deleting), ""),
         was_ready=any(
             item.get("type") == ConditionType.READY and item.get("status") == "True"
             for item in situation.previous.get("conditions") or []
@@ -270,6 +296,7 @@ def _view(situation: Situation, diagnosis: Diagnosis, route: RouteProof, artifac
         ),
         progress=percent_fetched(situation.told, artifact),
         unproven=None,
+        proven=Proof().ready,
         route=route.claim,
     )
 
@@ -287,7 +314,7 @@ def _route(situation: Situation) -> RouteProof:
         claim = Claim("Unknown", Reason.RECONCILING, "The spec cannot be read.")
         return RouteProof(claim, situation.previous.get("url"))
     found = find_route(situation.model.key, spec, situation.own, situation.gateway_api)
-    if not (situation.asks and situation.asks_routes):
+    if not (situation.asks and situation.names_revision and situation.asks_routes):
         return RouteProof(found.claim, found.url)
     return prove_route(
         found,

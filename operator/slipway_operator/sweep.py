@@ -14,7 +14,7 @@ from slipway_operator.errors import ApiError
 from slipway_operator.gateways import GatewayApi
 from slipway_operator.kube import KubeApi
 from slipway_operator.metrics import Metrics
-from slipway_operator.names import COMPONENT, MANAGED_BY_LABEL
+from slipway_operator.names import COMPONENT, MANAGED_BY_LABEL, MODEL_LABEL
 from slipway_operator.records import child_record, model_record, pod_record
 from slipway_operator.resources import CHILDREN, HTTP_ROUTE, MODEL, POD, Key, Resource
 from slipway_operator.workqueue import WorkQueue
@@ -24,6 +24,8 @@ GATHER_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 5.0
 
 CHILD_SELECTOR: Final = f"{MANAGED_BY_LABEL}={COMPONENT}"
+POD_SELECTOR: Final = MODEL_LABEL
+"""Every pod that a Service of ours may select, by whomever it was made."""
 
 _log = logging.getLogger(f"{COMPONENT}.sweep")
 
@@ -94,7 +96,8 @@ class Sweep:
         for namespace in self._namespaces or (None,):
             uids: set[str] = set()
             version = 0
-            async for items, page_version in self._pages(resource, namespace, CHILD_SELECTOR):
+            selector = POD_SELECTOR if resource is POD else CHILD_SELECTOR
+            async for items, page_version in self._pages(resource, namespace, selector):
                 version = page_version
                 for body in items:
                     uids.add(body["metadata"]["uid"])

@@ -7,12 +7,14 @@ anything: another revision, another Service, or pods that were all gone in betwe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
 from slipway_operator.api.reasons import Reason
+from slipway_operator.api.status import RESOLVED_URI_LIMIT
 from slipway_operator.records import ChildRecord, PodRecord
 from slipway_operator.redaction import redacted
 from slipway_operator.render.manifest import stable_hash
@@ -27,8 +29,22 @@ STEP_PERCENT: Final = 5
 STEP_BYTES: Final = 256 * 1024**2
 """The same where the store does not tell the size."""
 
+_ROUTING: Final = ("clusterIP", "selector", "internalTrafficPolicy", "publishNotReadyAddresses")
+"""Fields of a Service that decide which pods it leads to."""
+
 _BUSY: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS})
+_VERSION: Final = re.compile(r"(versionId|etag)=[-._~+/=A-Za-z0-9]{1,256}")
+_WORD: Final = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
 _NO_KEY: Final = frozenset({HTTPStatus.UNAUTHORIZED})
+
+
+@dataclass(frozen=True)
+class Example:
+    """A POST that a server answers with a prediction, where it cannot be asked to make one up."""
+
+    path: str
+    body: str
+    content_type: str
 
 
 @dataclass(frozen=True)
@@ -38,8 +54,10 @@ class Question:
     url: str
     revision: str
     service: str
-    """Hash of the Service that is asked."""
+    """Hash of where the Service leads, and of what it is asked."""
     timeout_seconds: float
+    example: Example | None = None
+    """None: the server makes one up and names its revision."""
 
 
 @dataclass(frozen=True)
@@ -69,20 +87,35 @@ class Verdict:
 
 
 def question_for(
-    service: ChildRecord | None, *, port: int, encrypted: bool, revision: str, timeout_seconds: float
+    service: ChildRecord | None,
+    *,
+    port: int,
+    encrypted: bool,
+    revision: str,
+    timeout_seconds: float,
+    example: Example | None = None,
 ) -> Question | None:
     """None while there is no address to ask. The address, not the name: who resolves names for the operator is another
     matter than whether the Service works."""
-    address = (service.body.get("spec") or {}).get("clusterIP") if service is not None else None
+    routing = (service.body.get("spec") or {}) if service is not None else {}
+    address = routing.get("clusterIP")
     if service is None or not address or address == "None":
         return None
     host = f"[{address}]" if ":" in address else address
+    # As it is and not as it was rendered: while a pause holds repairs up, somebody may have turned it elsewhere.
+    leads = [service.uid, [routing.get(name) for name in _ROUTING], [_without_node(port) for port in routing["ports"]]]
     return Question(
-        url=f"{'https' if encrypted else 'http'}://{host}:{port}{VERIFY_PATH}",
+        url=f"{'https' if encrypted else 'http'}://{host}:{port}{example.path if example else VERIFY_PATH}",
         revision=revision,
-        service=stable_hash([service.uid, service.manifest_hash]),
+        service=stable_hash(leads if example is None else [*leads, example.path, example.body, example.content_type]),
         timeout_seconds=min(timeout_seconds, LONGEST_SECONDS),
+        example=example,
     )
+
+
+def _without_node(port: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a Service's port, what decides where it leads inside the cluster."""
+    return {name: port.get(name) for name in ("name", "port", "targetPort", "protocol")}
 
 
 def look_at(pod: PodRecord) -> Look:
@@ -110,6 +143,18 @@ def judge_answer(question: Question, status: int, revision: str | None, body: st
         # The model's own check refused made-up values, which says that it runs and nothing about real ones.
         return Verdict(question)
     return Verdict(question, Reason.PREDICTION_FAILED, f"A prediction through the Service was answered {status}{said}")
+
+
+def judge_example(question: Question, path: str, status: int, body: str) -> Verdict:
+    """The answer of a server of another kind, which is believed by its status alone."""
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        return Verdict(question)
+    return Verdict(
+        question,
+        Reason.PREDICTION_FAILED,
+        f"POST {path} of spec.runtime.container.prediction was answered {status} through the Service, expected 200 to"
+        f" 299{_words(body)}",
+    )
 
 
 def no_answer(question: Question, error: str) -> Verdict:
@@ -143,8 +188,10 @@ def artifact_status(told: RuntimeStatus | None, revision: str | None, previous: 
         "revision": revision,
         "downloadedBytes": told.fetched_bytes if told.digest else stepped(told.fetched_bytes, told.artifact_bytes),
         "sizeBytes": told.artifact_bytes,
+        "resolvedURI": _shown_uri(told.resolved_uri),
         "digest": told.digest,
         "format": str(told.format) if told.format else None,
+        "loader": told.loader if told.loader and _WORD.fullmatch(told.loader) else None,
     }
     return {name: value for name, value in found.items() if value is not None}
 
@@ -155,6 +202,13 @@ def stepped(received_bytes: int, size_bytes: int | None) -> int:
         return received_bytes
     step = STEP_BYTES if size_bytes is None else max(1, -(-size_bytes * STEP_PERCENT // 100))
     return received_bytes // step * step
+
+
+def _shown_uri(uri: str | None) -> str | None:
+    """Pods may run any image: what they tell is held to what the status takes."""
+    location, mark, version = (uri or "").partition("#")
+    shown = redacted(location) + (f"{mark}{version}" if _VERSION.fullmatch(version) else "")
+    return shown if shown and len(shown) <= RESOLVED_URI_LIMIT and shown.isprintable() else None
 
 
 def _facts(body: str) -> RuntimeStatus | None:

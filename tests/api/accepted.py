@@ -129,6 +129,7 @@ ACCEPTED: Final = (
                     "livenessPath": "/live",
                     "metricsPath": "/metrics",
                     "writableRootFilesystem": True,
+                    "prediction": {"path": "/predict?top=1", "body": "ä", "contentType": "text/plain; charset=utf-8"},
                 },
                 args=["--port", "3000"],
             )

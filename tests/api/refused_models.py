@@ -90,6 +90,24 @@ MODELS: Final = (
         ("'healthz'", "begins with /"),
     ),
     Refused(
+        "a prediction without a path",
+        manifest(custom(container={"prediction": {"body": "{}"}})),
+        "spec.runtime.container.prediction.path",
+        ("Required value",),
+    ),
+    Refused(
+        "a prediction for another server",
+        manifest(custom(container={"prediction": {"path": "http://elsewhere/predict"}})),
+        "spec.runtime.container.prediction.path",
+        ("'http://elsewhere/predict'", "begins with /"),
+    ),
+    Refused(
+        "a media type with words behind it",
+        manifest(custom(container={"prediction": {"path": "/p", "contentType": "text/plain utf-8"}})),
+        "spec.runtime.container.prediction.contentType",
+        ("'text/plain utf-8'", "expected a media type"),
+    ),
+    Refused(
         "a flag that the operator sets",
         manifest({"runtime": {"args": ["--log-format=text", "--port=1"]}}),
         "spec.runtime.args",

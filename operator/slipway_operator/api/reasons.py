@@ -60,8 +60,11 @@ class Reason(StrEnum):
     """The API server refused a child. The message holds its own words."""
     PREDICTIONS_ANSWERED = "PredictionsAnswered"
     """Pods of this generation are ready, and one of them answered a prediction through the Service. Where the
-    installation does not ask (`operator.verifyPredictions`), and for images that cannot be asked, pods that are ready
-    are enough."""
+    installation does not ask (`operator.verifyPredictions`), and for images that cannot be asked, the prediction that
+    each pod made of itself is enough; the message says so."""
+    READINESS_ANSWERED = "ReadinessAnswered"
+    """Pods of this generation answer the readiness path of their own container; nobody asked them for a prediction. Say
+    in `spec.runtime.container.prediction` what one looks like."""
     PODS_READY = "PodsReady"
     """At least one pod is ready."""
     NO_PODS_READY = "NoPodsReady"
@@ -112,8 +115,8 @@ class Reason(StrEnum):
     PREDICTION_FAILED = "PredictionFailed"
     """Pods are ready, and a prediction through the Service failed. The message has the server's own words."""
     SERVICE_UNREACHABLE = "ServiceUnreachable"
-    """Pods are ready, and the Service does not lead to them. Look for a NetworkPolicy that keeps the operator out, and
-    for other pods with the same labels."""
+    """Pods are ready, and the Service does not lead to them alone. Look for a NetworkPolicy that keeps the operator
+    out, for other pods with the same labels, and for a Service that was changed while `spec.paused` is true."""
     AS_EXPECTED = "AsExpected"
     """As many pods serve as are wanted, or nothing is known to keep the others from it."""
     ARTIFACT_VERIFIED = "ArtifactVerified"

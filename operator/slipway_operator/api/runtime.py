@@ -34,6 +34,30 @@ RoutePath = Annotated[
 ]
 
 
+class CustomPrediction(ApiModel):
+    """One request that a server of engine Custom answers with a prediction. The operator sends it as a POST through the
+    Service. It stands in the object for everyone to read: put no secret into it."""
+
+    path: RoutePath
+    """Where it is sent, such as /predict."""
+    body: Annotated[str, Field(max_length=32768)] = ""
+    """What is sent, as it stands."""
+    content_type: Annotated[
+        str,
+        Field(
+            max_length=255,
+            json_schema_extra=rules(
+                Rule(
+                    "self.matches('^[-.+_A-Za-z0-9]+/[-.+_A-Za-z0-9]+( *; *[-_A-Za-z0-9]+=[-_.A-Za-z0-9]+)*$')",
+                    "got '{self}', expected a media type such as application/json or text/plain; charset=utf-8."
+                    " Correct it.",
+                )
+            ),
+        ),
+    ] = "application/json"
+    """Media type of the body."""
+
+
 class CustomContainer(ApiModel):
     """The contract with a server of engine Custom."""
 
@@ -47,6 +71,9 @@ class CustomContainer(ApiModel):
     """Answers 200 to 399 while a restart would not help. When unset, the port must take connections."""
     metrics_path: RoutePath | None = None
     """Where metrics for Prometheus are. Pods are then annotated with prometheus.io/scrape, port and path."""
+    prediction: CustomPrediction | None = None
+    """What one prediction looks like. `Ready` then rests on an answer of 200 to 299 to it, through the Service; without
+    it on the readiness path alone. A change of it restarts nothing."""
     writable_root_filesystem: bool = False
     """True for a server that writes elsewhere than to /tmp and to volumes."""
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from slipway_operator.api.schema import ApiModel, list_map
+
+RESOLVED_URI_LIMIT: Final = 4096
+"""Characters; a longer one is left out."""
 
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
@@ -52,10 +55,15 @@ class ArtifactStatus(ApiModel):
 
     revision: Annotated[str, Field(max_length=63)]
     """Hash of the pod template whose pods told this."""
+    resolved_uri: Annotated[str | None, Field(max_length=RESOLVED_URI_LIMIT, alias="resolvedURI")] = None
+    """Where a pod got it from: after redirects, with the version or ETag that the store named behind a #. Never with
+    user, password or query."""
     digest: Annotated[str, Field(max_length=128)] | None = None
     """What the artifact hashes to, once it is here."""
     format: Annotated[str, Field(max_length=63)] | None = None
     """What kind of file it is."""
+    loader: Annotated[str, Field(max_length=63)] | None = None
+    """Which loader opened it. The pod's log says why that one."""
     size_bytes: Annotated[int, Field(ge=0)] | None = None
     """Its whole size, once the store has told it."""
     downloaded_bytes: Annotated[int, Field(ge=0)] | None = None
@@ -68,7 +76,7 @@ class Verification(ApiModel):
     revision: Annotated[str, Field(max_length=63)]
     """Hash of the pod template of the server that answered."""
     service: Annotated[str, Field(max_length=63)]
-    """Hash of the Service that was asked."""
+    """Hash of where the Service led, and of what it was asked."""
     time: Timestamp
     """When it was answered."""
 

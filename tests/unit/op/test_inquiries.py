@@ -19,7 +19,7 @@ from slipway_operator.cache import Cache, Memory
 from slipway_operator.inquiries import Inquirer
 from slipway_operator.metrics import Metrics
 from slipway_operator.resources import Key
-from slipway_operator.verification import Look, Question
+from slipway_operator.verification import Example, Look, Question
 from slipway_runtime.contract import REVISION_HEADER, RuntimeStatus, Stage
 from tests.unit.op.observations import KEY, model
 from tests.unit.rt.certificates import write_pair
@@ -117,6 +117,23 @@ async def test_a_prediction_is_asked_once() -> None:
         assert asked.woken == [KEY]
         assert [(request.method, request.path) for request in seen] == [("POST", "/slipway/verify")]
         assert "authorization" not in {name.lower() for name in seen[0].headers}
+
+
+@played
+async def test_what_the_spec_says_is_sent_to_a_server_of_another_kind() -> None:
+    seen: list[tuple[str, str, bytes]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append((request.path, request.content_type, await request.read()))
+        return web.json_response({"label": 7}, status=201)
+
+    async with at_work(answer) as (asked, base):
+        example = Example("/predict", '{"pixels": "ä"}', "application/json")
+        asked.inquirer.want(KEY, Question(f"{base}/predict", "rev", "svc", 1.0, example))
+        await asked.until(lambda: bool(asked.woken))
+        assert asked.memory.verdict is not None
+        assert asked.memory.verdict.holds
+        assert seen == [("/predict", "application/json", '{"pixels": "ä"}'.encode())]
 
 
 @played

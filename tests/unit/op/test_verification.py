@@ -58,7 +58,9 @@ def facts(revision: str) -> RuntimeStatus:
         fetched_bytes=1234,
         artifact_bytes=1234,
         digest=DIGEST,
+        resolved_uri="s3://models/digits.pt#etag=0a1b",
         format=Format.TORCH_SCRIPT,
+        loader="TorchScript",
     )
 
 
@@ -87,7 +89,8 @@ def test_it_is_ready_once_the_service_has_answered_and_nobody_is_asked_again() -
     assert claims(planned)["Ready"] == ("True", "PredictionsAnswered")
     assert claims(planned)["ArtifactResolved"] == ("True", "ArtifactVerified")
     assert planned.status["artifact"]["digest"] == DIGEST
-    assert planned.status["artifact"]["format"] == "TorchScript"
+    assert planned.status["artifact"]["format"] == planned.status["artifact"]["loader"] == "TorchScript"
+    assert planned.status["artifact"]["resolvedURI"] == "s3://models/digits.pt#etag=0a1b"
     assert planned.inquiry is None
     # A restarted operator remembers nothing but the status.
     restarted = look(children, Memory(UID, status=planned.status))
@@ -212,6 +215,25 @@ def test_a_pod_on_its_way_is_looked_at_and_its_progress_is_told() -> None:
 
 def test_a_pod_that_has_received_nothing_yet_tells_nothing() -> None:
     assert artifact_status(RuntimeStatus(revision="rev", stage=Stage.CONFIG), "rev", {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("https://cdn.example.com/a.pt?…#etag=0a1b", "https://cdn.example.com/a.pt?…#etag=0a1b"),
+        ("https://me:secret@store/a.pt?X-Amz-Signature=secret#etag=1", "https://…@store/a.pt?…#etag=1"),
+        ("s3://models/a.pt#versionId=secret token", "s3://models/a.pt"),
+        ("s3://models/" + "a" * 5000, None),
+        ("s3://models/a\nReady", None),
+        ("", None),
+    ],
+)
+def test_a_resolved_uri_is_shown_without_secrets_whatever_a_pod_tells(told: str, shown: str | None) -> None:
+    seen = facts("rev").model_copy(update={"resolved_uri": told, "loader": "not a word"})
+    status = artifact_status(seen, "rev", {})
+    assert status.get("resolvedURI") == shown
+    assert "loader" not in status
+    assert "secret" not in str(status)
 
 
 def test_what_an_older_revision_told_is_forgotten() -> None:
