@@ -13,6 +13,7 @@ from slipway_runtime.lifecycle import Lifecycle
 from slipway_runtime.telemetry.cgroup import CgroupCollector
 from slipway_runtime.telemetry.counts import RequestCounts
 from slipway_runtime.telemetry.gpu import GpuCollector
+from slipway_runtime.version import runtime_version
 
 
 class Metrics:
@@ -45,6 +46,10 @@ class Metrics:
         draining.set_function(lambda: float(lifecycle.draining))
 
     def _declare_model(self) -> None:
+        build_info = Gauge(
+            "slipway_runtime_build_info", "1, with the runtime's version.", ["version"], registry=self.registry
+        )
+        build_info.labels(runtime_version()).set(1)
         self.load_seconds = Gauge(
             "slipway_runtime_model_load_seconds",
             "How long each stage of the start took. stage: fetch, verify, load, warm_up.",

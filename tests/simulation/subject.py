@@ -54,3 +54,21 @@ class Efficient(Subject):
 
     def __init__(self, hardware: Hardware, rng: np.random.Generator) -> None:
         super().__init__(hardware, rng, objective=Objective.EFFICIENCY)
+
+
+class Serialising(Subject):
+    """Answers of a batch are written one after another when it has ended, and the next batch runs meanwhile."""
+
+    def __init__(self, hardware: Hardware, rng: np.random.Generator, seconds: float, *, measured: bool) -> None:
+        super().__init__(hardware, rng)
+        self._seconds = seconds
+        self._measured = measured
+        self.after_seconds: dict[int, float] = {}
+        """Of each answer, from the end of its batch."""
+
+    def complete(self, batch: Sequence[int], started_at: float, now: float) -> None:
+        super().complete(batch, started_at, now)
+        for position, request in enumerate(batch, start=1):
+            after = self.after_seconds[request] = position * self._seconds
+            if self._measured:
+                self.scheduler.observe_answer(after)

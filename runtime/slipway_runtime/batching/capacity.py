@@ -15,10 +15,12 @@ _SUSTAINABLE: Final = 0.9
 
 
 class Capacity:
-    def __init__(self, profile: ExecutionProfile, policy: BatchingPolicy) -> None:
+    """`span_seconds` is what batch sizes and queue lengths are planned for."""
+
+    def __init__(self, profile: ExecutionProfile, policy: BatchingPolicy, span_seconds: float) -> None:
         self.profile = profile
         self._policy = policy
-        self._span = policy.planning_seconds
+        self._span = span_seconds
         self._largest = profile.max_batch_size
         self._calm = False
         """Nothing changed since the limits were computed for a load within the capacity."""
@@ -28,6 +30,10 @@ class Capacity:
     def largest(self) -> int:
         """What fits into the memory of the device, as far as is known."""
         return self._largest
+
+    def plan_for(self, span_seconds: float, rows_per_second: float) -> None:
+        self._span = span_seconds
+        self.refresh(rows_per_second)
 
     def limit(self, rows: int, rows_per_second: float) -> None:
         """No batch is larger than this any more."""

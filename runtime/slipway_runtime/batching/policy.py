@@ -8,7 +8,7 @@ from typing import Final
 from slipway_runtime.contract import BatchingConfig, BatchingMode, Objective, OnOverload, SLAConfig
 
 OVERHEAD_SECONDS: Final = 0.002
-"""Taken off every target for what is no batch: reading, parsing, serialising."""
+"""Taken off every target at least, for what follows a batch: serialising, sending."""
 _OVERHEAD_SHARE: Final = 0.5
 """Of a target so short that the overhead would eat it."""
 
@@ -19,6 +19,14 @@ class LatencyTarget:
     """From the moment a request is offered to the moment its last row is computed."""
     quantile: float = 0.99
     on_overload: OnOverload = OnOverload.REJECT
+    reserved_seconds: float = 0.0
+    """Of the user's target, kept already for what follows a batch."""
+
+    def after(self, overhead_seconds: float) -> float:
+        """`seconds` where that much is needed after a batch: never more than was there, nor less than half of the
+        user's target."""
+        whole = self.seconds + self.reserved_seconds
+        return max(whole - max(overhead_seconds, self.reserved_seconds), min(self.seconds, whole * _OVERHEAD_SHARE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +49,6 @@ class BatchingPolicy:
     """Batches that run at the same time."""
 
     @property
-    def planning_seconds(self) -> float:
-        """The span that batch sizes and queue lengths are planned for."""
-        return min(self.target.seconds, self.timeout_seconds) if self.target else self.timeout_seconds
-
-    @property
     def quantile(self) -> float:
         return self.target.quantile if self.target else 0.99
 
@@ -55,9 +58,8 @@ class BatchingPolicy:
         return self.target is not None and self.target.on_overload is OnOverload.REJECT
 
 
-def latency_target(sla: SLAConfig, overhead_seconds: float = OVERHEAD_SECONDS) -> LatencyTarget | None:
+def latency_target(sla: SLAConfig) -> LatencyTarget | None:
     """The tighter of p95 and p99 decides. A target for p50 alone refuses nothing, for half may be later."""
-    overhead = max(overhead_seconds, OVERHEAD_SECONDS)
     p50, p95, p99 = sla.p50_milliseconds, sla.p95_milliseconds, sla.p99_milliseconds
     on_overload = sla.on_overload
     if p99 is not None and (p95 is None or p99 <= p95):
@@ -68,8 +70,9 @@ def latency_target(sla: SLAConfig, overhead_seconds: float = OVERHEAD_SECONDS) -
         milliseconds, quantile, on_overload = p50, 0.5, OnOverload.QUEUE
     else:
         return None
-    seconds = milliseconds / 1000
-    return LatencyTarget(max(seconds - overhead, seconds * _OVERHEAD_SHARE), quantile, on_overload)
+    whole = milliseconds / 1000
+    reserved = min(OVERHEAD_SECONDS, whole * _OVERHEAD_SHARE)
+    return LatencyTarget(whole - reserved, quantile, on_overload, reserved)
 
 
 def make_policy(

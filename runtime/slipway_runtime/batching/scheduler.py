@@ -10,6 +10,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Final
 
 from slipway_runtime.batching.admission import Outlook, finish_seconds, refuse
+from slipway_runtime.batching.aftermath import Aftermath
 from slipway_runtime.batching.backlog import Backlog, Entry
 from slipway_runtime.batching.capacity import Capacity
 from slipway_runtime.batching.feedback import LateFeedback
@@ -33,6 +34,7 @@ MARGIN_STEP: Final = 0.005
 
 _NOTHING: Final = Decision()
 _NEVER: Final = float("-inf")
+_FOREVER: Final = float("inf")
 
 
 class Scheduler:
@@ -47,20 +49,26 @@ class Scheduler:
     ) -> None:
         self.policy = policy
         profile = ExecutionProfile(policy.max_batch_size, points, policy.allowed_batch_sizes, policy.quantile)
+        self._target_seconds = policy.target.seconds if policy.target else _FOREVER
         self._reference = self._make_lane(bucket, profile, row_elements)
         self._lanes: dict[Hashable, Lane] = {bucket: self._reference}
         self._entries: dict[Hashable, tuple[Entry, Lane]] = {}
         self._running: dict[int, Batch] = {}
         self._feedback = LateFeedback(policy.quantile)
+        self._aftermath = Aftermath()
         self._batches = 0
         self._residuals: list[float] = []
         self._residuals_at = _NEVER
-        self._priority_seconds = PRIORITY_SHARE * policy.planning_seconds
+        self._priority_seconds = PRIORITY_SHARE * self._span
         self._eager = policy.mode is BatchingMode.AUTO and not may_wait(policy)
 
     @property
     def queued_requests(self) -> int:
         return len(self._entries)
+
+    def oldest_seconds(self, now: float) -> float:
+        """How long the request that was queued first waits; 0 when none does."""
+        return now - self._first_entry.arrived_at if self._entries else 0.0
 
     @property
     def queued_rows(self) -> int:
@@ -198,6 +206,32 @@ class Scheduler:
         else:
             lane.capacity.follow(lane.arrivals.rows_per_second)
 
+    @property
+    def target_seconds(self) -> float:
+        """From a request's offer to the end of its last batch; infinite without a target."""
+        return self._target_seconds
+
+    @property
+    def aftermath_seconds(self) -> float:
+        """What the slowest answers but one in twenty take after their batch, as far as was seen."""
+        return self._aftermath.seconds
+
+    def observe_answer(self, seconds: float) -> None:
+        """An answer was on its way so long after its batch had ended. What that takes is no time for batches."""
+        if not self._aftermath.observe(seconds) or self.policy.target is None:
+            return
+        target = self.policy.target.after(self._aftermath.seconds)
+        if target == self._target_seconds:
+            return
+        self._target_seconds = target
+        for lane in self._lanes.values():
+            lane.capacity.plan_for(self._span, lane.arrivals.rows_per_second)
+
+    @property
+    def _span(self) -> float:
+        """What batch sizes and queue lengths are planned for."""
+        return min(self._target_seconds, self.policy.timeout_seconds)
+
     def limit_batches(self, bucket: Hashable, rows: int) -> None:
         """Batches of this bucket are never larger again: more does not fit into the memory of the device."""
         lane = self._lanes.get(bucket)
@@ -300,7 +334,7 @@ class Scheduler:
         timeout = policy.timeout_seconds
         if request.timeout_seconds is not None:
             timeout = min(timeout, request.timeout_seconds)
-        target = min(policy.target.seconds - request.waited_seconds, timeout) if policy.target else timeout
+        target = min(self._target_seconds - request.waited_seconds, timeout)
         order = now + target - request.priority * self._priority_seconds
         return Entry(request, now, now + target, now + timeout, order, request.rows)
 
@@ -320,11 +354,11 @@ class Scheduler:
         return lane
 
     def _make_lane(self, bucket: Hashable, profile: ExecutionProfile, row_elements: float) -> Lane:
-        span = self.policy.planning_seconds
+        span = self._span
         return Lane(
             bucket=bucket,
             profile=profile,
-            capacity=Capacity(profile, self.policy),
+            capacity=Capacity(profile, self.policy, span),
             arrivals=ArrivalRate(2 * span),
             backlog=Backlog(),
             sheds_at_target=self.policy.sheds_at_target,

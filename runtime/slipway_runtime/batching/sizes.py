@@ -8,6 +8,8 @@ from typing import Final
 
 _LEAST_GAIN: Final = 1.05
 """A doubling that adds less throughput than this is not worth its latency."""
+_DEAR_SHARE: Final = 1 / 20
+"""Of the budget: where one size takes more, only powers of two follow."""
 DISCOVERY_LIMIT: Final = 1024
 """The largest size that is tried when no maxBatchSize is given."""
 
@@ -27,8 +29,9 @@ def ladder(max_batch_size: int, allowed: Sequence[int] = ()) -> list[int]:
 class WarmUpPlan:
     """Hands out sizes to measure and takes the results; the caller runs the model.
 
-    With no maximum given, sizes grow until one takes longer than `limit_seconds` or a doubling no longer pays; the
-    last size that paid is then `max_batch_size`. `budget_seconds` bounds the measured time of all runs together.
+    With neither a maximum nor allowed sizes given, sizes grow until one takes longer than `limit_seconds` or a
+    doubling no longer pays; the last size that paid is then `max_batch_size`. `budget_seconds` bounds the measured time
+    of all runs together.
     """
 
     def __init__(
@@ -38,13 +41,14 @@ class WarmUpPlan:
         limit_seconds: float | None = None,
         budget_seconds: float = 10.0,
     ) -> None:
-        self._given = max_batch_size
-        self._sizes = ladder(max_batch_size or (allowed[-1] if allowed else DISCOVERY_LIMIT), allowed)
+        self._given = max_batch_size or (max(allowed) if allowed else None)
+        self._allowed = allowed
+        self._sizes = ladder(self._given or DISCOVERY_LIMIT, allowed)
         self._limit = limit_seconds
-        self._budget = budget_seconds
+        self._budget = self._whole_budget = budget_seconds
         self._next = 0
         self.points: dict[int, tuple[float, ...]] = {}
-        self.max_batch_size = max_batch_size or 1
+        self.max_batch_size = self._given or 1
 
     def next_size(self) -> int | None:
         """None when enough is known."""
@@ -54,8 +58,11 @@ class WarmUpPlan:
 
     def record(self, size: int, runs_seconds: Sequence[float]) -> None:
         self.points[size] = tuple(runs_seconds)
-        self._budget -= sum(runs_seconds)
+        spent = sum(runs_seconds)
+        self._budget -= spent
         self._next += 1
+        if spent > _DEAR_SHARE * self._whole_budget:
+            self._skip_to_power()
         if self._given is not None:
             return
         if self._pays(size):
@@ -68,6 +75,12 @@ class WarmUpPlan:
         self._next = len(self._sizes)
         smaller = [known for known in self.points if known < size]
         self.max_batch_size = min(self.max_batch_size, max(smaller, default=1))
+
+    def _skip_to_power(self) -> None:
+        """Sizes between are learned from traffic. Of a slow model the larger ones are worth more to know."""
+        last = len(self._sizes) - 1
+        while not self._allowed and self._next < last and self._sizes[self._next].bit_count() > 1:
+            self._next += 1
 
     def _pays(self, size: int) -> bool:
         seconds = median(self.points[size])

@@ -51,7 +51,10 @@ class Outlook:
 
     queued_requests: int = 0
     queued_rows: int = 0
+    queue_limit_rows: int = 0
+    queue_oldest_seconds: float = 0.0
     predicted_wait_seconds: float = 0.0
+    aftermath_seconds: float = 0.0
     sustainable_rows_per_second: float = 0.0
     target_feasible: bool = True
     tail_factor: float = 1.0
@@ -125,6 +128,7 @@ class DispatchCounts(Collector):
             "From a batch's start to its outputs, with the way to the engine and back.",
             self._seconds,
         )
+        yield from self._collect_sizes()
         yield _histogram(
             "slipway_runtime_batch_predicted_ratio", "Time of a batch over what was predicted for it.", self._ratio
         )
@@ -159,17 +163,54 @@ class DispatchCounts(Collector):
         yield cancelled
         yield from _outlook_metrics(self.outlook())
 
+    def _collect_sizes(self) -> Iterator[Metric]:
+        classes: dict[str, tuple[int, float]] = {}
+        for rows, (count, seconds) in self.batches.copy().items():
+            name = _size_class(rows)
+            known = classes.get(name, (0, 0.0))
+            classes[name] = known[0] + count, known[1] + seconds
+        batches = CounterMetricFamily(
+            "slipway_runtime_batches",
+            "Batches that ended well, by their rows: revisions are compared at equal sizes.",
+            labels=["rows"],
+        )
+        times = CounterMetricFamily("slipway_runtime_batch_seconds", "Time of these batches.", labels=["rows"])
+        for name, (count, seconds) in classes.items():
+            batches.add_metric([name], count)
+            times.add_metric([name], seconds)
+        yield batches
+        yield times
+
+
+def _size_class(rows: int) -> str:
+    """1, 2, 3-4, 5-8, 9-16 and so on."""
+    if rows <= 2:
+        return str(rows)
+    upper = 1 << (rows - 1).bit_length()
+    return f"{upper // 2 + 1}-{upper}"
+
 
 def _outlook_metrics(outlook: Outlook) -> Iterator[Metric]:
     gauges = {
         "queue_requests": ("Requests that wait for a batch.", outlook.queued_requests),
         "queue_rows": ("Rows that wait for a batch.", outlook.queued_rows),
+        "queue_limit_rows": (
+            "Rows that may wait before more are refused, of the bucket that was measured at the start.",
+            outlook.queue_limit_rows,
+        ),
+        "queue_oldest_seconds": ("How long the oldest request waits for a batch.", outlook.queue_oldest_seconds),
+        "answer_writing_seconds": (
+            "From the end of a batch to an answer, exceeded by one answer in twenty. Batches have the rest of the"
+            " latency target. 0 until there were some answers.",
+            outlook.aftermath_seconds,
+        ),
         "queue_predicted_wait_seconds": (
             "How long a request that came now would wait for its batch.",
             outlook.predicted_wait_seconds,
         ),
         "sustainable_rows_per_second": (
-            "What this replica is expected to hold within the target, under random arrivals.",
+            "What this replica is expected to hold within the target, under random arrivals: by the learned times of"
+            " batches, and by the gateway's CPU time per row, once it was busy for a third of a core.",
             outlook.sustainable_rows_per_second,
         ),
         "sla_feasible": (

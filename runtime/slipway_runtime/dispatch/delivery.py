@@ -44,7 +44,7 @@ class Delivery:
             if not ticket.ended_at:
                 ticket.compute_seconds += execution.compute_seconds
                 ticket.batch_rows = batch_rows
-                ticket.worker = execution.worker
+                ticket.worker, ticket.computed_at = execution.worker, execution.ended_at
                 whole = rows is None or count == rows
                 own = outputs if whole else {name: outputs[name][at : at + count] for name in self._names}
                 self._give(ticket, part, own)

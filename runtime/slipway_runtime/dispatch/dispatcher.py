@@ -212,6 +212,8 @@ class Dispatcher:
             ticket.done(ticket)
         except Exception:
             log.exception("An answer could not be handed on")
+        if error is None and ticket.computed_at:
+            self.scheduler.observe_answer(self._clock() - ticket.computed_at)
 
     def _queued(self) -> list[Ticket]:
         return [ticket for ticket in self.scheduler.queued() if isinstance(ticket, Ticket)]

@@ -57,15 +57,13 @@ class Express:
         self._counts = counts
         self._clock = clock
         self._names = tuple(spec.name for spec in facts.signature.outputs)
-        policy = scheduler.policy
-        self._target_seconds = policy.target.seconds if policy.target else _NEVER
-        self._limit_seconds = policy.timeout_seconds
+        self._limit_seconds = scheduler.policy.timeout_seconds
 
     def run(self, load: Load, now: float) -> bool:
         """False when they have to go the usual way, as those of a batch that failed do: there it fails again, and is
         searched for the one to blame. The deadlines lie ahead."""
         requests = len(load.offered_at)
-        due_at = min(load.deadline_at, min(load.offered_at) + self._target_seconds)
+        due_at = min(load.deadline_at, min(load.offered_at) + self._scheduler.target_seconds)
         batch = self._scheduler.at_once(load.bucket, load.rows, requests, due_at, now)
         if batch is None:
             return False
@@ -91,8 +89,9 @@ class Express:
         self._counts.began(batch, Close.FULL if batch.rows >= limit else Close.IDLE, limit)
         self._counts.ended(batch, now)
         late = 0
-        if self._target_seconds != _NEVER:
-            late = sum([now > offered + self._target_seconds for offered in offered_at])
+        target_seconds = self._scheduler.target_seconds
+        if target_seconds != _NEVER:
+            late = sum([now > offered + target_seconds for offered in offered_at])
         self._scheduler.complete_at_once(batch, len(offered_at), late, now)
 
 

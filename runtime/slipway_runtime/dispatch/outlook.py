@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Hashable
 from concurrent.futures import Future
 from contextlib import suppress
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Final
 
 from slipway_runtime.batching.scheduler import Scheduler
-from slipway_runtime.dispatch.counts import Outlook
+from slipway_runtime.dispatch.counts import DispatchCounts, Outlook
+from slipway_runtime.dispatch.loopcost import LoopCost
 
 _PATIENCE_SECONDS: Final = 0.5
 """Of a loop that is busy for longer, what was true last is told."""
@@ -19,20 +20,27 @@ _PATIENCE_SECONDS: Final = 0.5
 class OutlookReader:
     """To be made in the loop's thread and called from another."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, counts: DispatchCounts) -> None:
         self._scheduler = scheduler
+        self._counts = counts
         self._loop = asyncio.get_running_loop()
-        self._known = look(scheduler, perf_counter())
+        self._cost = LoopCost(perf_counter(), thread_time(), counts.answered_rows)
+        self._known = self._look()
 
     def __call__(self) -> Outlook:
         done: Future[Outlook] = Future()
         with suppress(TimeoutError, RuntimeError):  # RuntimeError: the loop has ended
-            self._loop.call_soon_threadsafe(lambda: done.set_result(look(self._scheduler, perf_counter())))
+            self._loop.call_soon_threadsafe(lambda: done.set_result(self._look()))
             self._known = done.result(_PATIENCE_SECONDS)
         return self._known
 
+    def _look(self) -> Outlook:
+        now = perf_counter()
+        self._cost.look(now, thread_time(), self._counts.answered_rows)
+        return look(self._scheduler, self._cost, now)
 
-def look(scheduler: Scheduler, now: float) -> Outlook:
+
+def look(scheduler: Scheduler, cost: LoopCost, now: float) -> Outlook:
     reference = scheduler.reference
     profile, capacity = reference.profile, reference.capacity
     powers = {2**power for power in range(profile.max_batch_size.bit_length())}
@@ -41,7 +49,10 @@ def look(scheduler: Scheduler, now: float) -> Outlook:
         queued_requests=scheduler.queued_requests,
         queued_rows=scheduler.queued_rows,
         predicted_wait_seconds=scheduler.predicted_wait_seconds(now),
-        sustainable_rows_per_second=capacity.sustainable_rows_per_second,
+        queue_limit_rows=capacity.queue_rows,
+        queue_oldest_seconds=scheduler.oldest_seconds(now),
+        aftermath_seconds=scheduler.aftermath_seconds,
+        sustainable_rows_per_second=cost.bound(capacity.sustainable_rows_per_second),
         target_feasible=capacity.feasible,
         tail_factor=profile.tail_factor,
         margin=profile.margin,

@@ -157,9 +157,10 @@ class Runner:
     def _ended(self, piece: Piece, execution: Execution, rows: int | None, ahead: bool) -> None:
         """The next batch starts before the answers of this one are written."""
         self._executing -= 1
+        execution.ended_at = self._clock()
         if ahead:
             # It lay in the engine behind another batch; only now is it known since when it was computed.
-            piece.run.batch.started_at = self._clock() - execution.occupied_seconds
+            piece.run.batch.started_at = execution.ended_at - execution.occupied_seconds
         error = execution.error
         if error is not None and not isinstance(error, RowsFailedError):
             self._recover(piece, error)

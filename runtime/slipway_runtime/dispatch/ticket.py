@@ -29,6 +29,8 @@ class Ticket:
     error: ApiError | None = None
     started_at: float = 0.0
     """When its first batch began; 0 until then."""
+    computed_at: float = 0.0
+    """When its last batch ended; 0 where it was answered in the same moment."""
     ended_at: float = 0.0
     compute_seconds: float = 0.0
     """Of all batches with rows of it."""

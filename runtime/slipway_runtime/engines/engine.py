@@ -68,6 +68,8 @@ class Execution:
     error: PredictionError | None = None
     compute_seconds: float = 0.0
     """Of the model alone."""
+    ended_at: float = 0.0
+    """By the dispatcher's clock, when it heard of the end; the answers are written after that."""
     occupied_seconds: float = 0.0
     """How long it kept its slot: with the way to the model and back, without the time behind another batch."""
     worker: str = ""

@@ -92,7 +92,7 @@ def make_plan(config: RuntimeConfig) -> WarmUpPlan:
     targets = [config.sla.p95_milliseconds, config.sla.p99_milliseconds]
     given = [milliseconds / 1000 for milliseconds in targets if milliseconds is not None]
     limit = min(given, default=_PATIENCE * config.request_timeout_seconds)
-    return WarmUpPlan(batching.max_batch_size, tuple(batching.allowed_batch_sizes), limit, _BUDGET_SECONDS)
+    return WarmUpPlan(batching.max_batch_size, tuple(sorted(batching.allowed_batch_sizes)), limit, _BUDGET_SECONDS)
 
 
 def measure(plan: WarmUpPlan, predict: Predict, make_inputs: MakeInputs) -> None:

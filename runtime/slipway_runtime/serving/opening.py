@@ -112,5 +112,5 @@ def make_dispatcher(config: RuntimeConfig, metrics: Metrics, engine: Engine, fac
     )
     scheduler = Scheduler(policy, facts.points, facts.bucket, facts.row_elements)
     counts = metrics.dispatch_counts
-    counts.outlook = OutlookReader(scheduler)
+    counts.outlook = OutlookReader(scheduler, counts)
     return Dispatcher(engine, facts, scheduler, counts)

@@ -28,10 +28,16 @@ def test_the_tighter_target_decides_less_what_is_no_batch(sla: SLAConfig, millis
     assert target.quantile == quantile
 
 
-def test_a_measured_overhead_counts_where_it_is_larger() -> None:
-    target = latency_target(SLAConfig(p99_milliseconds=100), overhead_seconds=0.03)
+@pytest.mark.parametrize(
+    ("milliseconds", "measured", "left"),
+    [(100, 0.0, 0.098), (100, 0.001, 0.098), (100, 0.03, 0.07), (100, 0.07, 0.05), (1, 0.0, 0.0005), (1, 1.0, 0.0005)],
+)
+def test_a_measured_overhead_counts_where_it_is_larger_and_leaves_half(
+    milliseconds: int, measured: float, left: float
+) -> None:
+    target = latency_target(SLAConfig(p99_milliseconds=milliseconds))
     assert target is not None
-    assert target.seconds == pytest.approx(0.07)
+    assert target.after(measured) == pytest.approx(left)
 
 
 def test_a_target_that_the_overhead_would_eat_keeps_its_half() -> None:

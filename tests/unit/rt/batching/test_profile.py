@@ -29,7 +29,7 @@ def seeded(seconds_of=linear, largest: int = 64, **options: object) -> Execution
 
 
 def sized(**changes: object) -> Capacity:
-    return Capacity(seeded(), BatchingPolicy(max_batch_size=64, target=LatencyTarget(0.1), **changes))
+    return Capacity(seeded(), BatchingPolicy(max_batch_size=64, target=LatencyTarget(0.1), **changes), span_seconds=0.1)
 
 
 def feed(profile: ExecutionProfile, seconds_of, batches: int, spread: float = 0.0) -> None:
@@ -192,3 +192,16 @@ def test_the_measuring_ends_with_its_time() -> None:
     measured = sum(sum(runs) for runs in plan.points.values())
     assert 0.5 <= measured < 0.5 + 3 * linear(1024)
     assert plan.max_batch_size in plan.points
+
+
+def test_of_a_slow_model_the_budget_goes_to_larger_batches() -> None:
+    """Half a second whatever the size: every size between would leave large batches unknown for good."""
+    plan = run_plan(WarmUpPlan(None, limit_seconds=7.5, budget_seconds=10.0), lambda rows: 0.5)
+    assert plan.max_batch_size >= 64
+    assert all(size.bit_count() == 1 for size in plan.points)
+
+
+def test_allowed_sizes_are_all_measured_however_slow_and_the_last_is_the_largest() -> None:
+    plan = run_plan(WarmUpPlan(None, (3, 6, 12), budget_seconds=10.0), lambda rows: 0.5)
+    assert list(plan.points) == [3, 6, 12]
+    assert plan.max_batch_size == 12
