@@ -12,8 +12,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from slipway_runtime.http.asgi import AsgiReply
-from slipway_runtime.http.exchange import Request, Shortcut
+from slipway_runtime.http.exchange import Request
 from slipway_runtime.http.head import Head, invalid_http
+from slipway_runtime.http.hurry import Hurry
 from slipway_runtime.http.intake import Intake
 from slipway_runtime.http.line import Line, PendingReply
 from slipway_runtime.http.wire import CONTINUE, choose_request_id, new_request_id, send_error
@@ -67,10 +68,7 @@ class Connection(asyncio.BufferedProtocol):
         """The client sends nothing more."""
         self._write_paused = False
         self._turned_away: ApiError | None = None
-        self.shortcut: Shortcut | None = None
-        """Which answers the request at hand."""
-        self.waits = False
-        self._hurried_bytes = 0
+        self._hurry = Hurry(server, self)
 
     # What the transport calls.
 
@@ -80,13 +78,13 @@ class Connection(asyncio.BufferedProtocol):
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
             self.peer = (str(peer[0]), int(peer[1]))
-            self.client = self.peer[0]
+            self.client = self._hurry.client = self.peer[0]
         self.read_deadline = self._server.now + KEEP_ALIVE_SECONDS
         self._server.opened(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._server.closed(self)
-        self._end_hurry()
+        self._hurry.end()
         self._drop_input()
         self.read_deadline = self.write_deadline = _NEVER
         if self.writable is not None:
@@ -102,16 +100,15 @@ class Connection(asyncio.BufferedProtocol):
             self._intake.placed(size)
             return
         data = bytes(self._server.buffer[:size])
-        if self.waits:
-            self._stop_hurrying()
-        if self._line.waiting or self._is_unusual() or not (charged := self._server.hurry(self, data)):
+        hurry = self._hurry
+        if hurry.waits:
+            hurry.stop()
+        if self._line.waiting or self._is_unusual() or not self._server.hurry(hurry, data):
             self._receive(data)
-        else:
-            self.waits, self._hurried_bytes = True, charged
 
     def eof_received(self) -> bool:
         """Whether the transport stays open. A client may end its side and still read: then it gets its answers."""
-        self._stop_hurrying()
+        self._hurry.stop()
         self._ended = True
         if self._transport.get_extra_info("sslcontext") is not None:
             return False
@@ -137,31 +134,20 @@ class Connection(asyncio.BufferedProtocol):
             self.writable.set()
         self._steer_reading()
 
-    # The shortcut: `exchange.Caller`.
+    # The shortcut: what `Hurry` asks.
 
-    def answer(self, text: bytes, size_bytes: int) -> None:
-        self._end_hurry()
-        self.read_deadline = self._server.now + KEEP_ALIVE_SECONDS
-        self._server.counts.response_bytes += size_bytes
+    def write_hurried(self, text: bytes, size_bytes: int) -> None:
+        """A whole answer, whose body has `size_bytes`."""
+        server = self._server
+        self.read_deadline = server.now + KEEP_ALIVE_SECONDS
+        server.counts.response_bytes += size_bytes
         self._transport.write(text)
 
-    def go_the_usual_way(self, data: bytes, received_at: float) -> None:
-        counts = self._server.counts
-        counts.requests -= 1
-        counts.request_bytes -= self._hurried_bytes
-        self._end_hurry()
+    def receive_again(self, data: bytes, received_at: float) -> None:
+        """A whole request that came at `received_at` (`time.perf_counter()`)."""
         self._intake.arrived_at = received_at
         self._receive(data)
         self._intake.arrived_at = 0.0
-
-    def _stop_hurrying(self) -> None:
-        if self.waits and self.shortcut is not None:
-            self.shortcut.give_back(self)
-
-    def _end_hurry(self) -> None:
-        self.waits = False
-        self._server.budget.give(self._hurried_bytes)
-        self._hurried_bytes = 0
 
     def _is_unusual(self) -> bool:
         return (
@@ -324,7 +310,7 @@ class Connection(asyncio.BufferedProtocol):
             self._give_up_writing()
         elif self._intake.deadline <= now:
             self._refuse(self._server.too_slow(self._intake.in_head))
-        elif self.read_deadline <= now and not self._intake.busy and not self.waits:
+        elif self.read_deadline <= now and not self._intake.busy and not self._hurry.waits:
             self.read_deadline = _NEVER
             self._transport.close()
         elif self._ended:
@@ -356,7 +342,7 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def busy(self) -> bool:
-        return bool(self._line.waiting) or self._intake.busy or self.waits
+        return bool(self._line.waiting) or self._intake.busy or self._hurry.waits
 
     def close_when_idle(self) -> None:
         if not self.busy and not _has_input(self._transport):
@@ -365,7 +351,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def cut(self, error: ApiError) -> None:
         """Whoever waits gets a word, and then the connection ends."""
-        self._stop_hurrying()
+        self._hurry.stop()
         for reply in list(self._line.waiting):
             if not reply.done and not reply.begun:
                 send_error(reply, error, request_id=reply.request_id, model=self._server.rules.model)

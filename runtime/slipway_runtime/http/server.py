@@ -23,6 +23,7 @@ from slipway_runtime.http.exchange import Handler
 from slipway_runtime.http.files import make_room
 from slipway_runtime.http.head import Head
 from slipway_runtime.http.heads import KnownHeads
+from slipway_runtime.http.hurry import Hurry
 from slipway_runtime.http.line import PendingReply
 from slipway_runtime.http.rules import Rules
 from slipway_runtime.http.tls import Certificate
@@ -201,28 +202,28 @@ class HttpServer:
                 )
             )
 
-    def hurry(self, connection: Connection, data: bytes) -> int:
-        """Bytes of the body where `data` is one whole request that a shortcut takes. They are charged; the rest of what
-        is counted and checked is as for any other. 0: it goes the usual way."""
+    def hurry(self, caller: Hurry, data: bytes) -> bool:
+        """Whether `data` is one whole request that a shortcut takes. Its body is charged; the rest of what is counted
+        and checked is as for any other. If not, it goes the usual way."""
         known, request_id = self.heads.find(data), b""
         if known is None:
             marked = self.heads.find_marked(data)
             if marked is None:
-                return 0
+                return False
             known, request_id = marked
         shortcut, size = known.shortcut, known.body_bytes
         begin = known.size_bytes + len(request_id)
         if shortcut is None or not size or begin + size != len(data) or self.draining:
-            return 0
+            return False
         if size > self.rules.max_request_bytes or not self.budget.take(size):
-            return 0
-        if not (self._knows(known.head) and shortcut.take(connection, data, begin, request_id)):
+            return False
+        if not (self._knows(known.head) and shortcut.take(caller, data, begin, request_id)):
             self.budget.give(size)
-            return 0
-        connection.shortcut = shortcut
+            return False
+        caller.begin(shortcut, size)
         self.counts.requests += 1
         self.counts.request_bytes += size
-        return size
+        return True
 
     def closed(self, connection: Connection) -> None:
         self.connections.discard(connection)
