@@ -34,7 +34,7 @@ def explain(error: ValidationError) -> str:
     if keyword == "required":
         return f"required and missing.{_purpose(error)}"
     if keyword == "type":
-        return f"{_explain_type(limit, given)}{_fields_hint(error)}"
+        return f"{_explain_type(str(limit), given)}{_fields_hint(error)}"
     if keyword in _EXPLANATIONS:
         return _EXPLANATIONS[keyword](limit, given)
     return error.message
