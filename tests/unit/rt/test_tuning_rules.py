@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slipway_runtime.contract import Datatype, TensorSpec
+from slipway_runtime.contract import Datatype, Precision, TensorSpec
 from slipway_runtime.models.bfloat16 import from_bits, to_bits
 from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.signature import Signature
-from slipway_runtime.models.tuning.choice import Measured, Variant, choose, parse_variant
+from slipway_runtime.models.tuning.choice import Measured, Variant, candidates, choose, parse_variant
 from slipway_runtime.models.tuning.comparison import find_difference
 from slipway_runtime.models.tuning.notes import Notes, describe_machine, open_notes
 from slipway_runtime.models.tuning.trials import make_inputs, plan_shapes, varied
@@ -99,6 +99,12 @@ FROZEN, ONNX, OPTIMIZED = Variant.FROZEN, Variant.ONNX_RUNTIME, Variant.OPTIMIZE
 )
 def test_the_fastest_is_taken_when_it_is_worth_it(measured: dict[Variant, Measured], chosen: Variant) -> None:
     assert choose(measured) is chosen
+
+
+def test_what_takes_a_fifth_of_a_millisecond_is_worth_fusing() -> None:
+    assert candidates(0.00019, Precision.BF16) == (FROZEN, ONNX)
+    assert candidates(0.0002, Precision.ORIGINAL) == (FROZEN, OPTIMIZED, ONNX)
+    assert set(candidates(0.0002, Precision.BF16)) == set(Variant) - {Variant.AS_SAVED}
 
 
 def test_an_unknown_choice_of_another_version_is_none() -> None:

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from slipway_runtime.contract import Precision
+
+_TINY_SECONDS: Final = 0.0002
+"""A model this quick has nothing that could be fused or computed in another precision: its time goes into calls."""
 MINIMAL_GAIN: Final = 1.05
 """How many times faster than the archive a variant must be, in the geometric mean, to be worth its memory and risk."""
 WORST_RATIO: Final = 1.1
@@ -32,6 +36,14 @@ class Variant(StrEnum):
     @property
     def loses_precision(self) -> bool:
         return self in (Variant.BF16_AUTOCAST, Variant.BF16_WEIGHTS)
+
+
+def candidates(seconds: float, precision: Precision) -> Sequence[Variant]:
+    """What is worth building for an archive whose quickest run of the smallest request takes so long."""
+    if seconds < _TINY_SECONDS:
+        return (Variant.FROZEN, Variant.ONNX_RUNTIME)
+    exact = (Variant.FROZEN, Variant.OPTIMIZED, Variant.ONNX_RUNTIME)
+    return (*exact, Variant.BF16_AUTOCAST, Variant.BF16_WEIGHTS) if precision is Precision.BF16 else exact
 
 
 def parse_variant(name: str | None) -> Variant | None:

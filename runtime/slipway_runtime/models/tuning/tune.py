@@ -13,11 +13,11 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import Final
 
-from slipway_runtime.contract import Datatype, Precision, TuningConfig, WarmupSample
+from slipway_runtime.contract import Datatype, TuningConfig, WarmupSample
 from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.model import PredictionError
 from slipway_runtime.models.torchscript import TorchScriptModel
-from slipway_runtime.models.tuning.choice import Measured, Variant, choose
+from slipway_runtime.models.tuning.choice import Measured, Variant, candidates, choose
 from slipway_runtime.models.tuning.comparison import find_difference
 from slipway_runtime.models.tuning.notes import Notes, describe_machine, open_notes
 from slipway_runtime.models.tuning.onnxmodel import OnnxModel
@@ -26,8 +26,6 @@ from slipway_runtime.models.tuning.trials import FILLS, Inputs, Shapes, make_inp
 from slipway_runtime.models.tuning.variants import VariantError, build
 from slipway_runtime.models.warmup import WarmUpError, plan_requests
 
-_TINY_SECONDS: Final = 0.0002
-"""A model this quick has nothing that could be fused or computed in another precision: its time goes into calls."""
 _REPEATED_TRIALS: Final = 4
 _LARGEST_BATCH: Final = 32
 _LARGE_SECONDS: Final = 0.2
@@ -115,8 +113,9 @@ def tune(
     known = known or notes.chosen
     if known is not None:
         return _rebuild(search, known)
-    requests, tiny = _timed_requests(archive, trials[0])
-    for variant in _candidates(config, tiny):
+    seconds = settle(archive, trials[0].inputs)
+    requests = _timed_requests(archive, trials[0], seconds)
+    for variant in candidates(seconds, config.precision):
         search.enter(variant)
     measured, failed = race(archive, search.rivals, requests, search.deadline_seconds)
     search.dropped |= failed
@@ -128,15 +127,6 @@ def tune(
 def _circumstances(archive: TorchScriptModel, config: TuningConfig) -> dict[str, str]:
     settings = {"device": archive.device_name, "threads": str(archive.threads), "precision": str(config.precision)}
     return describe_machine() | settings
-
-
-def _candidates(config: TuningConfig, tiny: bool) -> Sequence[Variant]:
-    exact = (
-        [Variant.FROZEN, Variant.ONNX_RUNTIME] if tiny else [Variant.FROZEN, Variant.OPTIMIZED, Variant.ONNX_RUNTIME]
-    )
-    if tiny or config.precision is not Precision.BF16:
-        return exact
-    return [*exact, Variant.BF16_AUTOCAST, Variant.BF16_WEIGHTS]
 
 
 def _ask(archive: TorchScriptModel, samples: Sequence[WarmupSample]) -> list[Trial] | None:
@@ -175,9 +165,8 @@ def _find_fault(rival: Tuned, trials: Sequence[Trial], reduced: bool) -> str | N
     return None
 
 
-def _timed_requests(archive: TorchScriptModel, trial: Trial) -> tuple[list[Inputs], bool]:
-    """The first request and, where there is a batch, a larger one; whether the model is too quick to try much."""
-    seconds = settle(archive, trial.inputs)
+def _timed_requests(archive: TorchScriptModel, trial: Trial, seconds: float) -> list[Inputs]:
+    """The first request, which takes `seconds`, and, where there is a batch, a larger one."""
     signature = archive.signature
     requests = [trial.inputs]
     if signature.batched:
@@ -189,7 +178,7 @@ def _timed_requests(archive: TorchScriptModel, trial: Trial) -> tuple[list[Input
         with suppress(PredictionError):
             archive.predict(larger)
             requests.append(larger)
-    return requests, seconds < _TINY_SECONDS
+    return requests
 
 
 def _rebuild(search: _Search, known: Variant) -> Tuned:
