@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import aiohttp
 
 from slipway_operator import asking
@@ -12,9 +14,16 @@ from slipway_operator.resources import Key
 from slipway_operator.route_verification import RouteQuestion, RouteVerdict, complaint, no_answer_by, request_by
 from slipway_runtime.contract import REVISION_HEADER
 
+CHANGE_SECONDS: Final = 5.0
+"""After a change, before the new route is asked: some controllers gather changes for seconds, and until then the old
+route answers in its place."""
+
 
 class RouteInquirer(Asker[RouteQuestion]):
     """What came of a question is the memory's `route_verdict`."""
+
+    def _patience(self, wanted: RouteQuestion) -> float:
+        return CHANGE_SECONDS if wanted.changed else 0.0
 
     async def _ask_for(self, key: Key, memory: Memory, wanted: RouteQuestion) -> None:
         verdict = await self._ask(wanted)

@@ -33,11 +33,14 @@ def prove_route(
     *,
     revisions: frozenset[str],
     timeout_seconds: float,
+    identity: str = "",
 ) -> RouteProof:
-    """`revisions` are those that serve; empty while there is nobody to answer. `previous` is the last status."""
+    """`revisions` are those that serve; empty while there is nobody to answer. `previous` is the last status, and
+    `identity` the hash of the route."""
     if not route.ways:
         return RouteProof(route.claim, None)
-    question = RouteQuestion(route.ways, min(timeout_seconds, LONGEST_SECONDS), revisions)
+    changed = verdict is not None and verdict.question.route != identity
+    question = RouteQuestion(route.ways, min(timeout_seconds, LONGEST_SECONDS), revisions, identity, changed)
     answered = verdict if verdict is not None and verdict.question == question else None
     if answered is not None and answered.url is not None:
         return RouteProof(route.claim, answered.url)
@@ -45,7 +48,7 @@ def prove_route(
     if answered is not None:
         return RouteProof(_unless_refused(route, _unanswered(answered)), None, pending)
     known = previous.get("url")
-    if any(way.url == known for way in route.ways):
+    if verdict is None and any(way.url == known for way in route.ways):
         # Proven before this operator started. It stays so until the answer is there.
         return RouteProof(route.claim, known, pending)
     return RouteProof(_unless_refused(route, _verifying(pending)), None, pending)

@@ -24,6 +24,10 @@ class RouteQuestion:
     """Of each."""
     revisions: frozenset[str] = field(compare=False)
     """Of the pods that serve now; an answer of any proves the way."""
+    route: str = ""
+    """Hash of the route as it is: another class, rule or listener may lead elsewhere at the same address."""
+    changed: bool = field(default=False, compare=False)
+    """Another one was asked before, and its controller may not have heard of this one yet."""
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from slipway_operator.names import selector_labels
 from slipway_operator.proof import Proof, artifact_claim, astray, percent_fetched, pod_to_look_at, prove, unasked
 from slipway_operator.records import ChildRecord, DeploymentState, ModelRecord, PodRecord
 from slipway_operator.render.custom import contract_of, is_custom
+from slipway_operator.render.manifest import stable_hash
 from slipway_operator.render.service import is_encrypted, service_exposure
-from slipway_operator.resources import DEPLOYMENT, SERVICE, ChildRef
+from slipway_operator.resources import DEPLOYMENT, HTTP_ROUTE, INGRESS, SERVICE, ChildRef
 from slipway_operator.revisions import Chosen, revision_status, rolled_back_to
 from slipway_operator.route_proof import RouteProof, prove_route
 from slipway_operator.route_verification import RouteQuestion, RouteVerdict
@@ -322,7 +323,13 @@ def _route(situation: Situation) -> RouteProof:
         situation.previous,
         revisions=frozenset(filter(None, (pod.template_hash for pod in situation.serving))),
         timeout_seconds=_longest_prediction_seconds(spec),
+        identity=stable_hash([[live.uid, live.body.get("spec")] for live in _route_children(situation)]),
     )
+
+
+def _route_children(situation: Situation) -> list[ChildRecord]:
+    refs = [ChildRef(resource.kind, situation.name) for resource in (HTTP_ROUTE, INGRESS, SERVICE)]
+    return [situation.own[ref] for ref in refs if ref in situation.own][:1]
 
 
 def _internal_url(situation: Situation) -> str | None:

@@ -48,7 +48,9 @@ def main() -> int:
     try:
         correct = run(steps)
     except KeyboardInterrupt:
-        print("\nInterrupted. Type it again to go on, or clean up with:\n  .venv/bin/python -m tests.cluster down --name demo")
+        print(
+            "\nInterrupted. Type it again to go on, or clean up with:\n  .venv/bin/python -m tests.cluster down --name demo"
+        )
         return 130
     except (ClusterError, RuntimeError, OSError, subprocess.CalledProcessError, httpx.HTTPError) as error:
         print(

@@ -18,6 +18,9 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(200 if self.path == "/ready" else 404, {})
 
     def do_POST(self) -> None:
+        if self.path != "/":
+            self._answer(404, {"error": f"there is no {self.path} here"})
+            return
         images = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with torch.inference_mode():
             labels, _ = model(torch.tensor(images))

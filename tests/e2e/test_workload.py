@@ -11,11 +11,12 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from slipway_operator.names import selector_labels
 from tests.cluster import node as node_mode
 from tests.cluster.lifecycle import Cluster
 from tests.cluster.topology import nodes
 from tests.e2e.conftest import Digits
-from tests.e2e.models import CREDENTIALS, Model
+from tests.e2e.models import CREDENTIALS, QUICK_START, Model
 from tests.stack.images import Images
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -24,6 +25,7 @@ Deploy = Callable[..., Model]
 SERVER: Final = Path(__file__).with_name("custom_server.py")
 SURGE_TIMEOUT_SECONDS: Final = 5
 WAIT_SECONDS: Final = 90
+IDLE: Final = ["python3", "-c", "import time; time.sleep(3600)"]
 
 
 def wait_for(holds: Callable[[], bool], what: str) -> None:
@@ -37,6 +39,14 @@ def strategy(model: Model) -> dict[str, Any]:
     deployment = json.loads(model.kubectl("get", "deployment", model.name, "-o", "json"))
     found: dict[str, Any] = deployment["spec"]["strategy"]["rollingUpdate"]
     return found
+
+
+def runtime(images: Images, prediction: dict[str, str] | None = None) -> dict[str, Any]:
+    """Of the server beside this file."""
+    contract: dict[str, Any] = {"port": 3000, "command": ["python3", "/code/server.py"], "readinessPath": "/ready"}
+    if prediction is not None:
+        contract["prediction"] = prediction
+    return {"engine": "Custom", "image": images.runtime, "container": contract}
 
 
 @pytest.fixture
@@ -59,11 +69,10 @@ def custom(deploy: Deploy, installed: Cluster, namespace: str, images: Images) -
         "data": {"server.py": SERVER.read_text()},
     }
     installed.kubectl("apply", "-f", "-", stdin=json.dumps(code))
-    contract = {"port": 3000, "command": ["python3", "/code/server.py"], "readinessPath": "/ready"}
 
     def deploy_custom(**blocks: Any) -> Model:
         return deploy(
-            runtime={"engine": "Custom", "image": images.runtime, "container": contract},
+            runtime=runtime(images),
             podTemplate={
                 "volumes": [{"name": "code", "configMap": {"name": "server"}}],
                 "volumeMounts": [{"name": "code", "mountPath": "/code", "readOnly": True}],
@@ -76,7 +85,7 @@ def custom(deploy: Deploy, installed: Cluster, namespace: str, images: Images) -
 
 @pytest.mark.feature("custom-image")
 def test_any_container_that_speaks_http_serves_a_verified_artifact(
-    custom: Callable[..., Model], digits: Digits
+    custom: Callable[..., Model], digits: Digits, images: Images
 ) -> None:
     artifact = {
         "uri": "s3://models/digits/model.pt",
@@ -92,11 +101,87 @@ def test_any_container_that_speaks_http_serves_a_verified_artifact(
     (server,) = pod["spec"]["containers"]
     assert CREDENTIALS not in json.dumps(server), "only the container that fetches sees the store's keys"
 
+    assert model.conditions()["Ready"]["reason"] == "ReadinessAnswered", "nobody knows how to ask it for a prediction"
+    image = json.dumps(pixels[:1])
+    model.apply(runtime=runtime(images, {"path": "/nowhere", "body": image}))
+    conditions = model.wait_reason("PredictionFailed")
+    assert (
+        "answered 404 through the Service, expected 200 to 299: there is no /nowhere here"
+        in (conditions["Ready"]["message"])
+    )
+    model.apply(runtime=runtime(images, {"path": "/", "body": image}))
+    model.wait_ready()
+    assert model.conditions()["Ready"]["reason"] == "PredictionsAnswered"
+    assert list(model.pods()) == [pod["metadata"]["uid"]], "what is asked restarts nothing"
+
     model.apply(artifact=artifact | {"uri": "s3://models/digits/missing.pt"})
     conditions = model.wait_reason("ArtifactNotFound")
     assert conditions["Available"]["status"] == "True", "the older pod serves on"
     model.apply(artifact=artifact | {"digest": f"sha256:{'0' * 64}"})
     model.wait_reason("DigestMismatch")
+
+
+@pytest.mark.feature("artifact-resolved", "runtime-by-format", "format-detection")
+def test_the_status_tells_where_the_artifact_came_from_and_what_opened_it(deploy: Deploy, digits: Digits) -> None:
+    model = deploy(runtime=QUICK_START)
+    model.wait_ready()
+    known = model.get()["status"]["artifact"]
+    where, mark, etag = known["resolvedURI"].partition("#etag=")
+    assert (where, mark) == ("s3://models/digits/model.pt", "#etag=")
+    assert etag
+    assert known["digest"] == digits.digest
+    assert (known["format"], known["loader"]) == ("TorchScript", "TorchScript")
+    assert "The TorchScript loader opens the artifact: its content is" in model.kubectl(
+        "logs", f"deployment/{model.name}"
+    )
+
+
+def test_ready_ends_with_what_it_rests_on(deploy: Deploy) -> None:
+    model = deploy(runtime=QUICK_START)
+    model.wait_ready()
+    model.apply(paused=True)
+    model.wait_ready()
+    turned = {"spec": {"selector": {"app": "somebody-else"}}}
+    model.kubectl("patch", "service", model.name, "--type=merge", f"--patch={json.dumps(turned)}")
+    wait_for(lambda: model.conditions()["Ready"]["status"] == "False", "a Service that leads nowhere")
+    assert model.conditions()["Ready"]["reason"] == "Paused"
+    wait_for(lambda: model.conditions()["Degraded"]["reason"] == "ServiceUnreachable", "it was asked where it leads")
+    model.apply(paused=False)
+    model.wait_ready()
+    assert model.answers()
+
+    (pod,) = model.pods().values()
+    model.kubectl("label", "pod", pod["metadata"]["name"], "app.kubernetes.io/instance-")
+    wait_for(lambda: model.conditions()["Ready"]["status"] == "False", "its only pod was taken from the Service")
+    model.wait_ready()
+    assert model.answers()
+    wait_for(lambda: model.get()["status"]["replicaSummary"] == "1/1", "the pod in its place")
+
+    stranger = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "stranger", "labels": selector_labels(model.name)},
+        "spec": {"containers": [{"name": "idle", "image": pod["spec"]["containers"][0]["image"], "command": IDLE}]},
+    }
+    model.cluster.kubectl("-n", model.namespace, "apply", "-f", "-", stdin=json.dumps(stranger))
+    conditions = model.wait_reason("ServiceUnreachable")
+    assert "pod stranger" in conditions["Ready"]["message"]
+    model.kubectl("delete", "pod", "stranger", "--now")
+    model.wait_ready()
+
+
+def test_an_ingress_that_moves_to_a_class_of_nobody_is_no_route(deploy: Deploy, namespace: str) -> None:
+    ingress = {"className": "traefik", "host": f"{namespace}.example.com"}
+    model = deploy(runtime=QUICK_START, exposure={"ingress": ingress})
+    model.wait_ready()
+    model.kubectl("wait", "--for=condition=RouteReady", f"mdep/{model.name}", "--timeout=60s")
+    model.apply(exposure={"ingress": ingress | {"className": "nobody"}})
+    wait_for(lambda: model.conditions()["RouteReady"]["status"] == "False", "the address is another controller's")
+    wait_for(lambda: model.conditions()["RouteReady"]["reason"] != "Verifying", "it was asked")
+    assert model.conditions()["RouteReady"]["reason"] in ("RouteUnanswered", "AddressPending")
+    assert "url" not in model.get()["status"]
+    model.apply(exposure={"ingress": ingress})
+    model.kubectl("wait", "--for=condition=RouteReady", f"mdep/{model.name}", "--timeout=90s")
 
 
 @pytest.mark.feature("gpu-surge")

@@ -35,8 +35,11 @@ def prove(
     route: Route = ROUTE,
     revisions: tuple[str, ...] = ("rev",),
     previous: dict[str, Any] | None = None,
+    identity: str = "",
 ) -> RouteProof:
-    return prove_route(route, verdict, previous or {}, revisions=frozenset(revisions), timeout_seconds=30)
+    return prove_route(
+        route, verdict, previous or {}, revisions=frozenset(revisions), timeout_seconds=30, identity=identity
+    )
 
 
 def test_an_accepted_route_has_no_url_before_it_was_asked() -> None:
@@ -59,6 +62,13 @@ def test_pods_that_come_and_go_leave_the_proof_standing() -> None:
     verdict = RouteVerdict(QUESTION, PLAIN.url)
     for revisions in (("rev", "next"), ("next",), ()):
         assert prove(verdict, revisions=revisions) == RouteProof(ACCEPTED, PLAIN.url, None)
+
+
+def test_a_route_that_changed_is_asked_anew_though_its_address_stayed() -> None:
+    found = prove(RouteVerdict(QUESTION, PLAIN.url), identity="another class", previous={"url": PLAIN.url})
+    assert (found.claim.status, found.claim.reason, found.url) == ("False", Reason.VERIFYING, None)
+    assert found.question is not None
+    assert found.question.changed
 
 
 def test_what_came_instead_is_told_and_it_is_asked_on() -> None:
