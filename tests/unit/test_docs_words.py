@@ -110,6 +110,31 @@ def test_every_word_of_the_status_and_of_a_choice_exists_when_named(page: Path) 
     assert camel - vocabulary() <= OTHERS_WORDS
 
 
+AS_IT_SHOULD_BE: Final = frozenset(
+    {
+        *(
+            Reason.RECONCILING,
+            Reason.VALID,
+            Reason.ROLLBACK_REQUESTED,
+            Reason.SERVING_SPEC,
+            Reason.PREDICTIONS_ANSWERED,
+        ),
+        *(Reason.READINESS_ANSWERED, Reason.PODS_READY, Reason.NO_PODS_READY, Reason.DESIRED_WITHIN_RANGE),
+        *(Reason.NO_BOUNDS, Reason.ROLLING_OUT, Reason.ROLLOUT_COMPLETE, Reason.NOT_STALLED, Reason.AS_EXPECTED),
+        *(Reason.ARTIFACT_VERIFIED, Reason.SERVICE_ONLY, Reason.ADDRESS_ASSIGNED, Reason.ROUTE_ACCEPTED, Reason.ACTIVE),
+        *(Reason.TOO_FEW_REPLICAS, Reason.TOO_MANY_REPLICAS),
+    }
+)
+"""Nothing is to be done, or the message says all."""
+
+
+def test_every_reason_for_trouble_is_on_the_page_that_tells_what_to_do() -> None:
+    pages = [ROOT / "docs" / name for name in ("troubleshooting.md", "exposing.md")]
+    told = {word for page in pages for word in words(page)}
+    asked = {str(reason) for reason in {*Reason, *FailureReason} if reason not in AS_IT_SHOULD_BE}
+    assert asked - told == set()
+
+
 def test_words_of_others_are_listed_only_while_a_page_uses_them() -> None:
     used = {word for page in PAGES for word in words(page)}
     assert used >= OTHERS_WORDS
