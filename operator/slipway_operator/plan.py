@@ -5,7 +5,7 @@ A pass asks twice: first for what to apply and delete, then, with the answers in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -31,7 +31,18 @@ from slipway_operator.render.children import render_children
 from slipway_operator.render.deployment import names_revision, template_hash
 from slipway_operator.render.manifest import Manifest, Owner, RenderSettings, stable_hash
 from slipway_operator.render.revision import render_revision
-from slipway_operator.resources import CONFIG_MAP, DEPLOYMENT, HTTP_ROUTE, SERVICE, ChildRef, Resource, child_ref
+from slipway_operator.resources import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    DISRUPTION_BUDGET,
+    HTTP_ROUTE,
+    INGRESS,
+    NETWORK_POLICY,
+    SERVICE,
+    ChildRef,
+    Resource,
+    child_ref,
+)
 from slipway_operator.retention import with_older_configurations
 from slipway_operator.revisions import Chosen, choose
 from slipway_operator.route_verification import RouteQuestion
@@ -39,6 +50,8 @@ from slipway_operator.status import Note, Situation, report
 from slipway_operator.surge import Surge, replacing, surge, told
 from slipway_operator.verification import Inquiry
 
+_AT_TIMES: Final = (DISRUPTION_BUDGET, NETWORK_POLICY, INGRESS, HTTP_ROUTE)
+"""Kinds that a spec needs or not."""
 TAKEN_NAME_RECHECK_SECONDS: Final = 10.0
 """An object that is not ours sends us no events."""
 
@@ -117,6 +130,17 @@ def wanted_children(model: ModelRecord, known: Mapping[ChildRef, ChildRecord], p
         return []
     chosen = choose(_owner(model), spec, known, policy.render, stable=_stable(model.status))
     return [] if isinstance(chosen, Claim) else [child_ref(item) for item in _manifests(model, chosen, policy)]
+
+
+def needless_children(model: ModelRecord, wanted: Iterable[ChildRef], previous: Mapping[str, Any]) -> list[ChildRef]:
+    """Names that an earlier spec may have needed, while a new one is carried out.
+
+    Whoever takes our labels off a child hides it from every watch, and the spec that no longer needs it can't tell.
+    """
+    if previous.get("observedGeneration") in (None, model.generation):
+        return []
+    refs = [ChildRef(resource.kind, model.key.name) for resource in _AT_TIMES]
+    return [ref for ref in refs if ref not in wanted]
 
 
 def plan(observed: Observed, policy: Policy) -> Plan:

@@ -21,7 +21,7 @@ from slipway_operator.listeners import GatewaySight
 from slipway_operator.logs import about
 from slipway_operator.names import COMPONENT, MANIFEST_HASH_ANNOTATION
 from slipway_operator.object_metrics import seconds_to_ready
-from slipway_operator.plan import Apply, Observed, Plan, Policy, plan, wanted_children
+from slipway_operator.plan import Apply, Observed, Plan, Policy, needless_children, plan, wanted_children
 from slipway_operator.pod_causes import is_started_and_unready
 from slipway_operator.records import ChildRecord, ModelRecord, child_record
 from slipway_operator.resources import HTTP_ROUTE, ChildRef, Key
@@ -60,7 +60,7 @@ class Reconciler:
             return None
         memory = self.cache.memory(model)
         sight = await self.gateways.sight(model)
-        strangers = await self._strangers(model, sight)
+        strangers = await self._strangers(model, memory, sight)
         wanted = plan(self._observed(model, memory, strangers, sight), self.policy)
         if wanted.applies or wanted.deletes:
             await self._act(model, memory, wanted)
@@ -90,11 +90,12 @@ class Reconciler:
             gateway_api=sight,
         )
 
-    async def _strangers(self, model: ModelRecord, sight: GatewaySight) -> dict[ChildRef, ChildRecord]:
+    async def _strangers(self, model: ModelRecord, memory: Memory, sight: GatewaySight) -> dict[ChildRef, ChildRecord]:
         """Objects that have a child's name and lack our labels, so that no watch shows them."""
         known = self.cache.children(model.key)
+        wanted = wanted_children(model, known, self.policy)
         found = {}
-        for ref in wanted_children(model, known, self.policy):
+        for ref in [*wanted, *needless_children(model, wanted, memory.status or {})]:
             if ref in known or (ref.kind == HTTP_ROUTE.kind and not sight.served):
                 continue
             body = await self.api.get(ref.resource, model.key.namespace, ref.name)

@@ -265,6 +265,7 @@ def test_children_are_left_as_they_are_while_it_is_paused_and_put_right_after_th
     assert models.template() != template
 
 
+@pytest.mark.timeout(240)
 def test_all_children_go_with_their_owner_when_the_operator_is_stopped(
     models: Models, objects: Objects, operator: OperatorProcess
 ) -> None:
@@ -275,7 +276,7 @@ def test_all_children_go_with_their_owner_when_the_operator_is_stopped(
     objects.delete("modeldeployment", "digits")
     objects.wait_gone("modeldeployment", "digits", timeout_seconds=5)
     for kind, name in CHILDREN:
-        objects.wait_gone(kind, name)
+        objects.wait_collected(kind, name)
 
 
 def test_a_model_made_anew_under_its_old_name_gets_children_of_its_own(
@@ -314,3 +315,19 @@ def test_older_configurations_stay_until_their_pods_are_gone(
     assert deployment is not None
     annotations = deployment["spec"]["template"]["metadata"]["annotations"]
     assert set(last["data"]) == {config_key(annotations["slipway.dev/config-hash"])}
+
+
+def test_a_needless_child_goes_even_when_its_labels_were_taken_off_while_the_operator_was_away(
+    models: Models, objects: Objects, operator: OperatorProcess
+) -> None:
+    models.create(replicas=2, **{name: EVERYTHING[name] for name in ("exposure", "networkPolicy")})
+    models.wait_condition("Accepted", "True", "Valid")
+    operator.stop()
+    models.change(replicas=1, exposure={"ingress": None}, networkPolicy=None)
+    needless = ("poddisruptionbudget", "networkpolicy", "ingress")
+    for kind in needless:
+        objects.patch(kind, "digits", {"metadata": {"labels": dict.fromkeys(child_labels("digits"))}})
+    operator.start()
+    for kind in needless:
+        objects.wait_gone(kind, "digits")
+    models.wait_condition("Accepted", "True", "Valid")

@@ -31,6 +31,7 @@ KINDS: Final = {
 FAULTS_PER_SECOND: Final = 0.4
 STANDBY_SECONDS: Final = 3.0
 """A Lease's time, after which it may have taken over."""
+COLLECTED: Final = "afterwards  the garbage collector, which does not see that an owner is gone, is started anew"
 _REVIVAL_SECONDS: Final = 0.5
 
 
@@ -82,6 +83,18 @@ class Faults:
         """The network works, and the first operator runs."""
         self.proxy.resume()
         await self._revive()
+
+    async def restart_collector(self) -> None:
+        """The controller manager, and with it Kubernetes' garbage collector, which then looks at every owner anew.
+
+        One that was deleted and made anew under its name while the collector was cut off looks to it like one that was
+        changed: what belonged to the first is never collected.
+        """
+        state = self.cluster.state
+        assert state is not None
+        self.told.append(COLLECTED)
+        await asyncio.to_thread(process.stop, state, "kube-controller-manager", 0.0)
+        await asyncio.to_thread(control_plane.start_controller_manager, state)
 
     async def supervise(self) -> None:
         """The kubelet's part: what ends by itself, having lost its Lease for one, is started again. Until cancelled."""

@@ -16,7 +16,7 @@ from tests.chaos.acts import Actor, Book
 from tests.chaos.audit import Account, AuditLog, deeds, judge, trail
 from tests.chaos.faults import Faults, faults
 from tests.chaos.schedule import schedule
-from tests.chaos.verdict import Sight, differing, harmed, look, place, unsettled
+from tests.chaos.verdict import Sight, abandoned, differing, harmed, look, place, unsettled
 from tests.fixtures.apiserver import NAMESPACE, ApiServer
 from tests.fixtures.operator import RUNTIME_IMAGE
 
@@ -27,6 +27,8 @@ SECONDS: Final = 10.0
 STEADY_SECONDS: Final = 90.0
 SETTLE_SECONDS: Final = 120.0
 """No more than this may pass until everything is right again: what the longest back-off of a lost connection takes."""
+COLLECTOR_SECONDS: Final = 45.0
+"""What the garbage collector has not taken by then it takes no more."""
 _POLL_SECONDS: Final = 1.0
 
 POLICY: Final = Policy(RenderSettings(runtime_image=RUNTIME_IMAGE), frozenset({"s3", "https", "http"}))
@@ -79,7 +81,9 @@ async def run_group(
             group.create_task(Actor(api, book).follow(schedule(book.seed, seconds), begin))
         group.create_task(disorder.follow(faults(seeds[0] // GROUP, seconds), begin))
     await disorder.heal()
+    collector = asyncio.create_task(_help_the_collector(api, disorder, books))
     settled = await asyncio.gather(*(_settle(api, book) for book in books))
+    collector.cancel()
     await _still(api, books)
     judged = await _judge(api, audit, books)
     await api.delete_namespaces([book.namespace for book in books])
@@ -125,6 +129,14 @@ async def _settle(api: ApiServer, book: Book) -> float:
         await asyncio.sleep(_POLL_SECONDS)
     book.violations += harmed(sight, book)
     return time.monotonic() - began
+
+
+async def _help_the_collector(api: ApiServer, disorder: Faults, books: list[Book]) -> None:
+    await asyncio.sleep(COLLECTOR_SECONDS)
+    for book in books:
+        if abandoned(await look(api, book.namespace)):
+            await disorder.restart_collector()
+            return
 
 
 async def _still(api: ApiServer, books: list[Book]) -> None:

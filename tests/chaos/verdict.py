@@ -52,22 +52,25 @@ async def look(api: ApiServer, namespace: str) -> Sight:
 
 def unsettled(sight: Sight, policy: Policy, now: datetime) -> list[str]:
     """What the operator would still do or say. Empty once the dust has settled."""
-    found: list[str] = []
-    present = {model["metadata"]["uid"] for model in sight.models}
-    for item in sight.children:
-        owner = owner_of(item)
-        if owner is not None and owner[1] not in present:
-            found.append(f"{' '.join(place(item))} outlives its owner")
-    names = {model["metadata"]["name"] for model in sight.models}
-    # Not at once: the garbage collector goes by way of the Deployment and the ReplicaSet.
-    found += [
-        f"Pod {pod['metadata']['name']} belongs to no model that there is"
-        for pod in sight.pods
-        if pod["metadata"].get("labels", {}).get(MODEL_LABEL) not in names
-    ]
+    found = abandoned(sight)
     for model in sight.models:
         found += [f"{model['metadata']['name']}: {text}" for text in _unsettled(model, sight, policy, now)]
     return found
+
+
+def abandoned(sight: Sight) -> list[str]:
+    """What the garbage collector has to take, by way of the Deployment and the ReplicaSet where it is a pod."""
+    owners = {model["metadata"]["uid"]: model["metadata"]["name"] for model in sight.models}
+    children = [
+        f"{' '.join(place(item))} outlives its owner"
+        for item in sight.children
+        if (owner := owner_of(item)) is not None and owner[1] not in owners
+    ]
+    return children + [
+        f"Pod {pod['metadata']['name']} belongs to no model that there is"
+        for pod in sight.pods
+        if pod["metadata"].get("labels", {}).get(MODEL_LABEL) not in owners.values()
+    ]
 
 
 def _unsettled(model: Manifest, sight: Sight, policy: Policy, now: datetime) -> list[str]:
