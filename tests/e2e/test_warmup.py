@@ -23,6 +23,7 @@ SAMPLES: Final = "digits-warmup"
 WINDOW_MILLISECONDS: Final = 3000
 """How long a lone request waits on purpose, so that another one finds it in flight."""
 FAILURE_SECONDS: Final = 120
+LEAVING_SECONDS: Final = 60
 IMAGE: Final[dict[str, Any]] = {"name": "image", "datatype": "FP32", "shape": [-1, 1, 8, 8]}
 
 
@@ -38,6 +39,25 @@ def with_samples(**more: str) -> dict[str, Any]:
     return QUICK_START | {"warmup": {"configMapRef": {"name": SAMPLES} | more}}
 
 
+def write_samples(model: Model) -> None:
+    data = {
+        "samples.json": json.dumps([{"inputs": [IMAGE]}]),
+        "broken.json": json.dumps([{"inputs": [IMAGE]}, {"inputs": [IMAGE | {"shape": [0, 1, 8, 8]}]}]),
+        "unfit.json": json.dumps([{"inputs": [IMAGE | {"shape": [-1, 3, 8, 8]}]}]),
+    }
+    metadata = {"name": SAMPLES, "namespace": NAMESPACE}
+    manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+    model.cluster.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+
+
+@pytest.fixture(scope="module")
+def warm(model: Model) -> Model:
+    """It has found its samples."""
+    write_samples(model)
+    model.wait_ready()
+    return model
+
+
 def test_missing_samples_are_named_and_used_once_they_are_there(model: Model) -> None:
     """Then Ready rests on a prediction through the Service, as ever."""
     conditions = model.wait_reason("InvalidConfig")
@@ -47,15 +67,7 @@ def test_missing_samples_are_named_and_used_once_they_are_there(model: Model) ->
         assert words in failure["message"]
         assert words in conditions["Ready"]["message"]
 
-    broken = [{"inputs": [IMAGE]}, {"inputs": [IMAGE | {"shape": [0, 1, 8, 8]}]}]
-    unfit = [{"inputs": [IMAGE | {"shape": [-1, 3, 8, 8]}]}]
-    data = {
-        "samples.json": json.dumps([{"inputs": [IMAGE]}]),
-        "broken.json": json.dumps(broken),
-        "unfit.json": json.dumps(unfit),
-    }
-    manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": SAMPLES, "namespace": NAMESPACE}}
-    model.cluster.kubectl("apply", "-f", "-", stdin=json.dumps(manifest | {"data": data}))
+    write_samples(model)
     model.wait_ready()
     assert model.get()["status"].get("verification")
     assert model.answers()
@@ -70,32 +82,36 @@ def test_missing_samples_are_named_and_used_once_they_are_there(model: Model) ->
     ],
 )
 def test_samples_that_cannot_be_used_keep_a_revision_from_serving_and_not_the_one_before(
-    model: Model, key: str, reason: str, words: tuple[str, ...]
+    warm: Model, key: str, reason: str, words: tuple[str, ...]
 ) -> None:
-    model.apply(runtime=with_samples(key=key))
+    warm.apply(runtime=with_samples(key=key))
     deadline = time.monotonic() + FAILURE_SECONDS
     # Pods of the revision before fail for the same reason until they are gone.
-    while not all(part in last_failure(model) for part in words):
-        assert time.monotonic() < deadline, last_failure(model)
+    while not all(part in last_failure(warm) for part in words):
+        assert time.monotonic() < deadline, last_failure(warm)
         time.sleep(0.5)
-    ready = model.wait_reason(reason)["Ready"]
+    ready = warm.wait_reason(reason)["Ready"]
     assert words[-1] in ready["message"]
-    assert model.answers()
+    assert warm.answers()
 
 
 def last_failure(model: Model) -> str:
     return str(model.get()["status"].get("lastFailure", {}).get("message", ""))
 
 
-def test_one_request_too_many_is_refused_through_the_service_and_the_next_is_not(model: Model) -> None:
-    model.apply(
+def test_one_request_too_many_is_refused_through_the_service_and_the_next_is_not(warm: Model) -> None:
+    warm.apply(
         runtime=with_samples(),
         batching={"mode": "Static", "maxBatchSize": 2, "maxQueueDelayMilliseconds": WINDOW_MILLISECONDS},
         traffic={"maxConcurrency": 1},
     )
-    model.wait_ready()
-    url = f"http://{model.service_address()}/v2/models/{model.name}"
-    image = IMAGE | {"shape": [1, 1, 8, 8], "data": model.samples[0]["image"]}
+    warm.wait_ready()
+    deadline = time.monotonic() + LEAVING_SECONDS
+    while len(warm.pods()) > 1:  # one of the revision before has no bound
+        assert time.monotonic() < deadline, list(warm.pods())
+        time.sleep(0.5)
+    url = f"http://{warm.service_address()}/v2/models/{warm.name}"
+    image = IMAGE | {"shape": [1, 1, 8, 8], "data": [warm.samples[0]["image"]]}
 
     def ask() -> httpx.Response:
         return httpx.post(f"{url}/infer", json={"inputs": [image]}, timeout=30, trust_env=False)

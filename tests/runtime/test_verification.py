@@ -35,7 +35,7 @@ def test_the_model_predicts_for_whoever_checks_and_the_answer_names_the_revision
     assert progress == told
 
 
-def test_without_a_key_the_check_is_refused_and_still_names_the_revision(
+def test_without_a_key_the_check_is_refused_and_still_names_the_revision_through_a_route_as_well(
     archives: Path, start_runtime: StartRuntime, tmp_path: Path
 ) -> None:
     keys = tmp_path / "keys"
@@ -46,34 +46,43 @@ def test_without_a_key_the_check_is_refused_and_still_names_the_revision(
             {
                 "name": "m",
                 "artifact": {"uri": f"file://{archives}/linear.pt"},
+                "rootPath": "/models/m",
                 "auth": {"apiKeysPath": str(keys)},
             }
         )
     )
     server = start_runtime("--config", str(config), environment=REVISION).wait_until_ready()
-    refused = httpx.post(server.uri + VERIFY_PATH)
-    assert (refused.status_code, refused.headers[REVISION_HEADER]) == (401, "0123456789abcdef")
+    for path in (VERIFY_PATH, f"/models/m{VERIFY_PATH}"):
+        refused = httpx.post(server.uri + path)
+        assert (refused.status_code, refused.headers[REVISION_HEADER]) == (401, "0123456789abcdef")
     elsewhere = httpx.post(server.uri + "/predict", json={})
     assert elsewhere.status_code == 401
     assert REVISION_HEADER not in elsewhere.headers
-    allowed = httpx.post(server.uri + VERIFY_PATH, headers={"Authorization": "Bearer secret"})
-    assert allowed.status_code == 200
+    for path in (VERIFY_PATH, f"/models/m{VERIFY_PATH}"):
+        allowed = httpx.post(server.uri + path, headers={"Authorization": "Bearer secret"})
+        assert (allowed.status_code, allowed.headers[REVISION_HEADER]) == (200, "0123456789abcdef")
 
 
+@pytest.mark.parametrize("engine", ["InProcess", "Worker"])
 def test_a_model_that_says_nothing_of_its_inputs_is_checked_with_samples_from_a_file(
-    archives: Path, start_runtime: StartRuntime, tmp_path: Path
+    engine: str, archives: Path, start_runtime: StartRuntime, tmp_path: Path
 ) -> None:
     samples = tmp_path / "samples.json"
     samples.write_text(json.dumps([{"inputs": [{"name": "features", "shape": [-1, 4]}]}]))
     config = tmp_path / "config.json"
-    said = {"name": "m", "artifact": {"uri": f"file://{archives}/plain.pt"}, "warmupSamplesPath": str(samples)}
-    for engine in ("InProcess", "Worker"):
-        config.write_text(json.dumps({**said, "engine": {"kind": engine}}))
-        server = start_runtime("--config", str(config), environment=REVISION).wait_until_ready()
-        assert httpx.post(server.uri + VERIFY_PATH).status_code == 200
-        assert httpx.post(f"{server.uri}/predict", json={"features": [[1, 2, 3, 4]]}).status_code == 200
-        (taken,) = httpx.get(f"{server.uri}/v2/models/m").json()["inputs"]
-        assert (taken["name"], taken["datatype"], taken["shape"]) == ("features", "FP32", [-1, 4])
+    said = {
+        "name": "m",
+        "artifact": {"uri": f"file://{archives}/plain.pt"},
+        "warmupSamplesPath": str(samples),
+        "engine": {"kind": engine},
+        "tuning": {"enabled": False},
+    }
+    config.write_text(json.dumps(said))
+    server = start_runtime("--config", str(config), environment=REVISION).wait_until_ready()
+    assert httpx.post(server.uri + VERIFY_PATH).status_code == 200
+    assert httpx.post(f"{server.uri}/predict", json={"inputs": {"features": [[1, 2, 3, 4]]}}).is_success
+    (taken,) = httpx.get(f"{server.uri}/v2/models/m").json()["inputs"]
+    assert (taken["name"], taken["datatype"], taken["shape"]) == ("features", "FP32", [-1, 4])
 
 
 def test_a_sample_that_means_nothing_ends_the_start_before_anything_is_fetched(

@@ -99,6 +99,8 @@ def write_config(folder: Path, archive: Path) -> Path:
         "batching": {"maxQueueLength": 64, "maxBatchSize": 16},
         "requestTimeoutSeconds": REQUEST_TIMEOUT_SECONDS,
         "maxRequestBytes": MAX_REQUEST_BYTES,
+        # More than clients can have in flight, so it is only reached when places that were taken are not given back.
+        "maxConcurrency": 1024,
         "drainDelaySeconds": _DRAIN_SECONDS,
         "limits": {"headerTimeoutSeconds": 2, "maxInflightBytes": 8 << 20},
         "grpcPort": 0,
