@@ -157,7 +157,8 @@ def _not_alone(view: View) -> Claim:
 
 def _available(view: View) -> Claim:
     if view.ready_any > 0:
-        return Claim("True", Reason.PODS_READY, "At least one pod answers predictions.")
+        whose = "of this generation" if view.ready_current > 0 else "of an older generation alone"
+        return Claim("True", Reason.PODS_READY, f"At least one pod {whose} answers predictions.")
     if view.accepted.status == "True" and view.replicas == 0:
         return Claim("False", Reason.SCALED_TO_ZERO, "spec.replicas is 0.")
     return Claim("False", Reason.NO_PODS_READY, "No pod is ready.")

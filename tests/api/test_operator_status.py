@@ -154,6 +154,7 @@ def test_the_older_revision_serves_while_a_bad_one_fails_and_a_fix_recovers(
     models.play(bad[0], CAUSES["artifact"][0])
     status = models.wait_condition("Ready", "False", "ArtifactNotFound")
     assert condition(status, "Available")["status"] == "True"
+    assert "of an older generation alone" in condition(status, "Available")["message"]
     assert condition(status, "Progressing")["status"] == "False"
     assert status["replicaSummary"] == "0/1"
 
