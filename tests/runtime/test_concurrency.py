@@ -52,6 +52,7 @@ def over_grpc(server: RuntimeServer, rows: int) -> Any:
         return client.infer("m", [given]).as_numpy("root")
 
 
+@pytest.mark.feature("load-shedding")
 def test_predictions_beyond_the_bound_are_refused_over_every_protocol_and_nothing_else_is(
     bounded: RuntimeServer,
 ) -> None:
