@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from slipway_runtime.contract import LimitsConfig, RuntimeConfig
+from slipway_runtime.contract import VERIFY_PATH, LimitsConfig, RuntimeConfig
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,10 @@ class Rules:
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     open_paths: frozenset[bytes] = frozenset()
     """Asked for without a key: health is nobody's secret, and probes have no keys."""
+    verify_paths: frozenset[bytes] = frozenset({VERIFY_PATH.encode()})
+    """Through a route the prefix stands before it."""
     revision: str = ""
-    """Told to those who have no key, so that whoever checks the way to this server knows where it ended."""
+    """Told at these to those who have no key, so that whoever checks the way to this server knows where it ended."""
 
     @classmethod
     def of(cls, config: RuntimeConfig) -> Rules:
@@ -30,4 +32,5 @@ class Rules:
             config.request_timeout_seconds,
             config.limits,
             frozenset((prefix + path).encode() for prefix in {"", config.root_path} for path in health),
+            frozenset((prefix + VERIFY_PATH).encode() for prefix in {"", config.root_path}),
         )

@@ -13,7 +13,7 @@ from time import time
 from types import MappingProxyType
 from typing import Final
 
-from slipway_runtime.contract import REVISION_HEADER, VERIFY_PATH, RuntimeConfig
+from slipway_runtime.contract import REVISION_HEADER, RuntimeConfig
 from slipway_runtime.http.asgi import App
 from slipway_runtime.http.auth import ApiKeys, presented_key
 from slipway_runtime.http.budget import ByteBudget, memory_limit_bytes
@@ -236,7 +236,7 @@ class HttpServer:
         keys = self._keys
         if keys is not None and head.path not in self.rules.open_paths and not keys.allows(presented_key(head.headers)):
             headers = {"WWW-Authenticate": 'Bearer realm="inference"'}
-            if self.rules.revision and head.path == VERIFY_PATH.encode():
+            if self.rules.revision and head.path in self.rules.verify_paths:
                 headers[REVISION_HEADER] = self.rules.revision
             message = "An API key is needed: send Authorization: Bearer KEY, or X-API-Key: KEY."
             raise ApiError(401, "unauthenticated", message, headers=headers)

@@ -11,12 +11,13 @@ from fastapi import FastAPI
 
 from slipway_runtime.batching.policy import make_policy
 from slipway_runtime.batching.scheduler import Scheduler
-from slipway_runtime.contract import VERIFY_PATH, RuntimeConfig
+from slipway_runtime.contract import RuntimeConfig
 from slipway_runtime.dispatch.concurrency import Concurrency
 from slipway_runtime.dispatch.dispatcher import Dispatcher
 from slipway_runtime.dispatch.outlook import OutlookReader
 from slipway_runtime.engines.engine import Engine, LoadedModel
 from slipway_runtime.http.exchange import Handler, Shortcut
+from slipway_runtime.http.rules import Rules
 from slipway_runtime.lifecycle import Lifecycle
 from slipway_runtime.metrics import Metrics
 from slipway_runtime.protocol.routes import codecs_for
@@ -70,7 +71,7 @@ def open_routes(
     odd = OddPaths(lambda path: plain.get(unquote_to_bytes(path)))
     served = Served(config, facts, lifecycle, statistics)
     app = build_application(served, odd.answer)
-    verify = {VERIFY_PATH.encode(): VerifyEndpoint(config, facts, dispatcher, lifecycle)}
+    verify = dict.fromkeys(Rules.of(config).verify_paths, VerifyEndpoint(config, facts, dispatcher, lifecycle))
     shortcuts: dict[bytes, Shortcut] = {}
     if Convoy.fits(facts, telemetry):
         shortcuts = {
