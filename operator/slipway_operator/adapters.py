@@ -7,7 +7,9 @@ permission to write them is needed. Each puts a slim record into the cache and i
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
+from http import HTTPStatus
 from time import perf_counter, time
 from types import SimpleNamespace
 from typing import Any, Final
@@ -20,6 +22,7 @@ from slipway_operator.access import new_session
 from slipway_operator.cache import Cache, owner_key
 from slipway_operator.kube import PAGE_SIZE
 from slipway_operator.metrics import Metrics
+from slipway_operator.names import COMPONENT
 from slipway_operator.records import child_record, model_record, pod_record
 from slipway_operator.resources import CHILDREN, MODEL, POD, Key, Resource
 from slipway_operator.sweep import CHILD_SELECTOR, POD_SELECTOR
@@ -27,6 +30,8 @@ from slipway_operator.workqueue import WorkQueue
 
 LOGIN_PAUSE_SECONDS: Final = 1.0
 """Between logins: a server that keeps answering 401 is not to be asked in a tight loop."""
+
+_log = logging.getLogger(f"{COMPONENT}.watches")
 
 
 async def watch(
@@ -144,6 +149,7 @@ def _register_login(registry: kopf.OperatorRegistry, configuration: Configuratio
 def _trace(metrics: Metrics, on_list: Callable[[], None]) -> aiohttp.TraceConfig:
     """Counts kopf's requests and notes when each watch was opened last; kopf has no metrics of its own."""
     trace = aiohttp.TraceConfig()
+    listed: set[str] = set()
 
     async def started(_: object, context: SimpleNamespace, params: aiohttp.TraceRequestStartParams) -> None:
         context.started = perf_counter()
@@ -155,7 +161,14 @@ def _trace(metrics: Metrics, on_list: Callable[[], None]) -> aiohttp.TraceConfig
         plural = _plural(params.url.path)
         metrics.api_requests.labels(verb, plural, str(params.response.status)).inc()
         metrics.api_seconds.labels(verb, plural).observe(perf_counter() - context.started)
-        if verb == "GET" and plural in _KNOWN and params.response.status == 200:
+        if params.response.status == HTTPStatus.TOO_MANY_REQUESTS:
+            _log.warning(
+                "the API server has too much to do for a %s of %s (429); it is asked again later", verb, plural
+            )
+        if verb == "GET" and plural in _KNOWN and params.response.status == HTTPStatus.OK:
+            if params.url.path in listed and "continue" not in params.url.query:
+                _log.info("%s are listed anew: their watch could not go on from where it was", plural)
+            listed.add(params.url.path)
             on_list()
 
     async def failed(_: object, context: SimpleNamespace, params: aiohttp.TraceRequestExceptionParams) -> None:

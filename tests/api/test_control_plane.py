@@ -58,7 +58,7 @@ def test_controllers_act_when_a_deployment_is_created_and_deleted(objects: Objec
     )
     (replica_set,) = objects.list("replicaset", "app=web")
     objects.delete("deployment", "web")
-    objects.wait_gone("replicaset", replica_set["metadata"]["name"])
+    objects.wait_collected("replicaset", replica_set["metadata"]["name"])
 
 
 def test_pod_is_refused_when_its_namespace_enforces_restricted(objects: Objects) -> None:

@@ -155,7 +155,7 @@ def test_a_route_goes_when_it_is_switched_off_and_comes_back_when_it_is_switched
     route(objects)
     objects.wait_gone("ingress", "digits")
     objects.delete("modeldeployment", "digits")
-    objects.wait_gone("httproute", "digits")
+    objects.wait_collected("httproute", "digits")
 
 
 def test_a_route_that_is_not_ours_is_left_alone(
@@ -176,7 +176,7 @@ def test_a_route_that_is_not_ours_is_left_alone(
 
 
 @pytest.mark.feature("gateway")
-def test_a_real_controller_accepts_the_route_and_its_address_becomes_the_url(
+def test_a_real_controller_accepts_the_route_and_its_address_is_the_url_while_the_gateway_is_there(
     models: Models, objects: Objects, gateway_api: GatewayCrds, operator: OperatorProcess, tmp_path: Path
 ) -> None:
     gateway_api.install(whole=True)
@@ -185,6 +185,10 @@ def test_a_real_controller_accepts_the_route_and_its_address_becomes_the_url(
         models.create(exposure={"gateway": {"parentRefs": [{"name": "edge"}], "path": "/digits"}})
         status = models.wait_condition("RouteReady", "True", "RouteAccepted", timeout_seconds=30)
         assert status["url"] == f"http://{CONTROLLER_ADDRESS}:{port}/digits/"
+        # The controller leaves its last word on the route.
+        objects.delete("gateway", "edge")
+        status = models.wait_condition("RouteReady", "False", "GatewayNotFound", timeout_seconds=30)
+        assert "url" not in status
         gateway(objects, "picky", port=port, hostname="only.example.org")
         models.change(exposure={"gateway": {"parentRefs": [{"name": "picky"}], "hostnames": ["digits.example.com"]}})
         status = models.wait_condition("RouteReady", "False", "RouteNotAccepted", timeout_seconds=30)

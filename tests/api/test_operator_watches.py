@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import signal
+import ssl
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +17,8 @@ import pytest
 from tests.cluster import control_plane as components
 from tests.cluster import process
 from tests.cluster.lifecycle import Cluster
-from tests.fixtures.grants import grant, write_kubeconfig
-from tests.fixtures.objects import Objects
+from tests.fixtures.grants import IDENTITY, grant, write_kubeconfig
+from tests.fixtures.objects import Manifest, Objects
 from tests.fixtures.operator import Models, OperatorProcess
 from tests.fixtures.proxy import Proxy
 
@@ -25,6 +29,7 @@ QUICK = {
     "SLIPWAY_LEASE_RENEW_DEADLINE_SECONDS": "4",
     "SLIPWAY_LEASE_RETRY_SECONDS": "1",
 }
+FAIRNESS = "flowcontrol.apiserver.k8s.io/v1"
 INACTIVITY_SECONDS = 70
 """After so long without so much as a bookmark a watch is begun anew."""
 
@@ -101,29 +106,124 @@ def test_an_outage_longer_than_the_lease_holds_writes_back_and_restarts_nothing(
     link.operator.settle()
 
 
+@pytest.mark.timeout(240)
 def test_what_was_deleted_while_the_api_server_restarted_is_known_after_it(
     cluster: Cluster, link: Link, models: Models, objects: Objects
 ) -> None:
-    """Its memory of changes is gone, so the watches get 410 and are begun anew; deletions are told by nobody."""
+    """Its memory of changes is gone, so the watches get 410 Gone and are begun anew; deletions are told by nobody."""
     assert cluster.state is not None
     serve(link, models)
     models.create("gone")
     models.wait_condition("Accepted", "True", "Valid", "gone")
     link.operator.settle()
+    service = objects.get("service", "digits")
+    assert service is not None
     link.proxy.refuse()
     objects.kubectl("delete", "modeldeployment", "gone", "--wait")
-    objects.wait_gone("deployment", "gone")
+    objects.wait_collected("deployment", "gone")
     objects.delete("service", "digits")
     process.stop(cluster.state, "kube-apiserver", timeout_seconds=1)
     components.start_apiserver(cluster.state)
+    # No change since then is known to the server that runs now.
+    assert first_event(objects, "services", service["metadata"]["resourceVersion"])["object"]["code"] == 410
     link.proxy.resume()
     objects.wait_for("service", "digits", lambda found: True, what="made anew", timeout_seconds=40)
     link.operator.wait("ok: leading")
+    link.operator.wait_log("services are listed anew: their watch could not go on from where it was")
     link.operator.settle()
     assert objects.get("deployment", "gone") is None
     assert objects.get("service", "gone") is None
     assert link.operator.process is not None
     assert link.operator.process.poll() is None
+
+
+@pytest.mark.timeout(300)
+def test_watches_that_get_too_many_requests_for_an_answer_are_begun_anew_and_nothing_is_missed(
+    link: Link, models: Models, objects: Objects
+) -> None:
+    """The API server's own fairness refuses them, until kopf has tried six times and gives the watch up."""
+    serve(link, models)
+    models.create("gone")
+    models.wait_condition("Accepted", "True", "Valid", "gone")
+    link.operator.settle()
+    with refused_lists(objects, link.operator):
+        deadline = time.monotonic() + 30
+        while "has too much to do for a WATCH of services (429)" not in link.operator.log.read_text():
+            assert time.monotonic() < deadline, link.operator.log.read_text()
+            link.proxy.drop()
+            time.sleep(1)
+        objects.delete("service", "digits")
+        objects.kubectl("delete", "modeldeployment", "gone", "--wait")
+        link.operator.wait_log("has too much to do for a GET of services (429)", timeout_seconds=40)
+        assert objects.get("service", "digits") is None
+        assert link.operator.metric("leader") == 1
+    objects.wait_for("service", "digits", lambda found: True, what="made anew", timeout_seconds=40)
+    link.operator.wait_log("services are listed anew: their watch could not go on from where it was")
+    objects.wait_collected("deployment", "gone")
+    models.change(replicas=2)
+    models.wait_pods(2)
+    link.operator.settle()
+    assert link.operator.metric("lease_transitions") == 0
+
+
+@contextmanager
+def refused_lists(objects: Objects, operator: OperatorProcess) -> Iterator[None]:
+    """The API server answers 429 to every list and watch of the operator: they have a priority level of their own with
+    the least there may be, one seat, and a request whose body never comes sits in it."""
+    metadata = {"name": f"refused-{objects.namespace}"}
+    account = {"name": IDENTITY, "namespace": objects.namespace}
+    here = {"apiGroups": ["*"], "namespaces": ["*"]}
+    matched = [
+        here | {"verbs": ["list", "watch"], "resources": ["*"]},
+        here | {"verbs": ["create"], "resources": ["configmaps"]},
+    ]
+    one_seat = {"nominalConcurrencyShares": 0, "lendablePercent": 0, "borrowingLimitPercent": 0}
+    level = {"type": "Limited", "limited": {**one_seat, "limitResponse": {"type": "Reject"}}}
+    rule = {"subjects": [{"kind": "ServiceAccount", "serviceAccount": account}], "resourceRules": matched}
+    schema = {"matchingPrecedence": 10, "priorityLevelConfiguration": metadata, "rules": [rule]}
+    made = (("PriorityLevelConfiguration", level), ("FlowSchema", schema))
+    for kind, spec in made:
+        objects.apply({"apiVersion": FAIRNESS, "kind": kind, "metadata": metadata, "spec": spec})
+    try:
+        with unfinished_request(objects, operator, metadata["name"]):
+            yield
+    finally:
+        for kind, _ in reversed(made):
+            objects.kubectl("delete", f"{kind.lower()}.{FAIRNESS.partition('/')[0]}", metadata["name"])
+
+
+@contextmanager
+def unfinished_request(objects: Objects, operator: OperatorProcess, level: str) -> Iterator[None]:
+    """As the operator, in this priority level."""
+    state = objects.cluster.state
+    assert state is not None
+    context = ssl.create_default_context(cafile=state.pki / "ca.crt")
+    token = json.loads(operator.kubeconfig.read_text())["users"][0]["user"]["token"]
+    connection = http.client.HTTPSConnection(state.api_host, state.ports["apiserver"], timeout=10, context=context)
+    seats = f'apiserver_flowcontrol_current_executing_seats{{flow_schema="{level}",priority_level="{level}"}} 1'
+    deadline = time.monotonic() + 20
+    try:
+        # The level counts a moment after it was made.
+        while seats not in objects.kubectl("get", "--raw", "/metrics"):
+            assert time.monotonic() < deadline, f"no request is in the level {level}"
+            connection.close()
+            connection.putrequest("POST", f"/api/v1/namespaces/{objects.namespace}/configmaps")
+            for name, value in (("Authorization", f"Bearer {token}"), ("Content-Type", "application/json")):
+                connection.putheader(name, value)
+            connection.putheader("Content-Length", "1000")
+            connection.endheaders()
+            time.sleep(0.5)
+        yield
+    finally:
+        connection.close()
+
+
+def first_event(objects: Objects, plural: str, version: str) -> Manifest:
+    """Of a watch from this version on."""
+    query = f"watch=true&resourceVersion={version}&timeoutSeconds=5"
+    text = objects.kubectl("get", "--raw", f"/api/v1/namespaces/{objects.namespace}/{plural}?{query}")
+    event: Manifest = json.loads(text.splitlines()[0])
+    return event
 
 
 def test_a_holder_that_is_cut_off_is_replaced_and_ends_when_it_finds_out(
