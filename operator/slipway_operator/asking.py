@@ -28,6 +28,8 @@ WantedT = TypeVar("WantedT")
 class Asker(Generic[WantedT]):
     """`wake` has an object looked at again. `work` asks; as many run as may be under way at a time."""
 
+    retry_limit_seconds: float = RETRY_LIMIT_SECONDS
+
     def __init__(self, cache: Cache, wake: Callable[[Key], None]) -> None:
         self._cache = cache
         self._wake = wake
@@ -81,7 +83,7 @@ class Asker(Generic[WantedT]):
     def _again(self, key: Key) -> int:
         """Later with each attempt in a row. Returns their number."""
         attempts = self._attempts[key] = self._attempts.get(key, 0) + 1
-        self._due.add_after(key, min(RETRY_BASE_SECONDS * 2 ** min(attempts, 20), RETRY_LIMIT_SECONDS))
+        self._due.add_after(key, min(RETRY_BASE_SECONDS * 2 ** min(attempts, 20), self.retry_limit_seconds))
         return attempts
 
     def _client(self) -> aiohttp.ClientSession:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import aiohttp
 
 from slipway_operator import asking
 from slipway_operator.asking import Asker, reason_of
-from slipway_operator.cache import Memory
+from slipway_operator.cache import Cache, Memory
 from slipway_operator.listeners import Way
 from slipway_operator.resources import Key
 from slipway_operator.route_verification import RouteQuestion, RouteVerdict, complaint, no_answer_by, request_by
@@ -22,6 +23,19 @@ route answers in its place."""
 class RouteInquirer(Asker[RouteQuestion]):
     """What came of a question is the memory's `route_verdict`."""
 
+    # What mends a route, such as a policy or a certificate, sends no event.
+    retry_limit_seconds = 10.0
+
+    def __init__(self, cache: Cache, wake: Callable[[Key], None]) -> None:
+        super().__init__(cache, wake)
+        self._complaints: dict[Key, str] = {}
+        """Of the last attempt."""
+
+    def want(self, key: Key, wanted: RouteQuestion | None) -> None:
+        if wanted is None:
+            self._complaints.pop(key, None)
+        super().want(key, wanted)
+
     def _patience(self, wanted: RouteQuestion) -> float:
         return CHANGE_SECONDS if wanted.changed else 0.0
 
@@ -30,12 +44,16 @@ class RouteInquirer(Asker[RouteQuestion]):
         if self._wanted.get(key) != wanted:
             return
         known = memory.route_verdict
+        if known is not None and known.question != wanted:
+            known = None
         if verdict.url is None:
             attempts = self._again(key)
-            told = known is not None and known.question == wanted and known.url is None
-            # The first words stand: what comes in place of an answer may differ each time.
-            if attempts < asking.PATIENCE or told:
+            steady = self._complaints.get(key) == verdict.message
+            self._complaints[key] = verdict.message
+            # Told words stand until others are steady: what comes in place of an answer may differ each time.
+            if attempts < asking.PATIENCE or verdict == known or (not steady and known is not None):
                 return
+        self._complaints.pop(key, None)
         memory.route_verdict = verdict
         self._wake(key)
 

@@ -51,7 +51,7 @@ HANDLERS: Final = {
 
         def predict(batch):
             if batch["x"].max() > 1000:
-                time.sleep(6)
+                time.sleep(3)
             return {"y": batch["x"].sum(axis=1)}
         """,
     "fills-its-disk": """

@@ -142,6 +142,26 @@ def test_where_another_model_answers_it_is_told_after_a_few_attempts_and_the_end
     asyncio.run(scenario())
 
 
+def test_other_words_are_told_once_they_are_steady() -> None:
+    statuses = [502] * asking.PATIENCE + [503, 502, 404, 404]
+    asked_for = 0
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal asked_for
+        asked_for += 1
+        return web.Response(status=statuses[min(asked_for, len(statuses)) - 1])
+
+    async def scenario() -> None:
+        async with server(answer) as port, at_work() as asked:
+            asked.inquirer.want(KEY, RouteQuestion((Way(f"http://127.0.0.1:{port}/", "127.0.0.1"),), 1.0, MINE))
+            assert "answered 502" in (await asked.told()).message
+            asked.woken.clear()
+            assert "answered 404" in (await asked.told()).message
+            assert asked_for == len(statuses)
+
+    asyncio.run(scenario())
+
+
 def test_where_nothing_listens_and_where_nothing_comes_is_told_in_words() -> None:
     async def hang(request: web.Request) -> web.Response:
         await asyncio.sleep(60)
