@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from slipway_operator.api.v1alpha1 import KIND
 from slipway_operator.names import MODEL_LABEL
-from slipway_operator.records import ChildRecord, ModelRecord, Packed, PodRecord
+from slipway_operator.packing import Packed
+from slipway_operator.records import ChildRecord, ModelRecord, PodRecord
 from slipway_operator.resources import ChildRef, Key
 from slipway_operator.route_verification import RouteVerdict
 from slipway_operator.verification import Verdict
