@@ -24,6 +24,7 @@ _INDENTED: Final = re.compile(r"(?<=\n\n)((?: {4}.+\n)+)")
 _LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _CODE: Final = re.compile(r"`([^`\n]+)`")
 _HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_CELL_END: Final = re.compile(r"(?<!\\)\|")
 _CONTINUED: Final = re.compile(r"\\\n\s*")
 _PROGRAMS: Final = frozenset({"make", "kubectl", "helm", "python", "slipway", "slipway-runtime", "docker"})
 """What begins an indented block of commands; other indented blocks are code or formulas."""
@@ -101,11 +102,17 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def table_rows(page: Path) -> Iterator[list[str]]:
-    """The cells of each row of each table."""
-    for line in page.read_text().splitlines():
-        if line.startswith("| "):
-            yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+def tables(page: Path) -> list[list[list[str]]]:
+    """Of each table its rows, of each row its cells; the second row is the line under the head."""
+    found: list[list[list[str]]] = []
+    before = ""
+    for line in _FENCE.sub("", page.read_text()).splitlines():
+        if line.startswith("|"):
+            if not before.startswith("|"):
+                found.append([])
+            found[-1].append([cell.strip() for cell in _CELL_END.split(line.strip())[1:-1]])
+        before = line
+    return found
 
 
 def _fenced(page: Path) -> Iterator[Snippet]:

@@ -19,7 +19,7 @@ from slipway.reference import cli_page
 from slipway.validation import validate_files
 from slipway_operator.api.reasons import ConditionType
 from slipway_runtime.__main__ import main as runtime_command
-from tests.pages import PAGES, ROOT, Command, Snippet, anchors, commands, languages, links, name_of, snippets
+from tests.pages import PAGES, ROOT, Command, Snippet, anchors, commands, languages, links, name_of, snippets, tables
 from tests.pages import words_in_code as words
 
 pytestmark = pytest.mark.unit
@@ -47,6 +47,14 @@ def test_every_link_leads_to_a_file_and_a_heading_when_followed(page: Path) -> N
         assert linked.exists(), f"{page.name} links to {target}"
         assert linked.is_relative_to(ROOT), f"{page.name} links out of the repository: {target}"
         assert not anchor or anchor in anchors(linked), f"{page.name} links to {target}, which has no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_table_has_a_head_and_rows_of_equal_length_when_shown(page: Path) -> None:
+    for table in tables(page):
+        widths = {len(cells) for cells in table}
+        assert len(widths) == 1, f"{page.name}: {' | '.join(table[0])}"
+        assert all(re.fullmatch(r":?-+:?", cell) for cell in table[1]), f"{page.name}: {' | '.join(table[0])}"
 
 
 def test_every_page_is_found_when_one_begins_at_the_index() -> None:

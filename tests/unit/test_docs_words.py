@@ -17,7 +17,7 @@ from slipway_operator.tools.crdgen import build_crd
 from slipway_runtime.contract import FailureReason
 from slipway_runtime.models.tuning.choice import Variant
 from tests.monitoring import queries, references
-from tests.pages import PAGES, ROOT, name_of, table_rows
+from tests.pages import PAGES, ROOT, name_of, tables
 from tests.pages import words_in_code as words
 
 pytestmark = pytest.mark.unit
@@ -207,7 +207,7 @@ NOT_THERE: Final = frozenset({"operator/__init__.py", "tests/operator"})
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_code_of_an_error_exists_when_a_table_names_it_beside_its_status(page: Path) -> None:
-    for row in table_rows(page):
+    for row in (row for table in tables(page) for row in table):
         for first, second in pairwise(row):
             if re.fullmatch(r"[45]\d\d", first) and (match := re.fullmatch(r"`([a-z_]+)`", second)):
                 assert f'"{match[1]}"' in sources(), f"{first} {match[1]}"
