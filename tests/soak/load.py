@@ -49,9 +49,9 @@ class Load:
         """What went wrong although nothing disturbs: every honest client must get its values."""
         wrong = []
         for name in self._honest:
-            outcome = await self._asks[name]()
+            outcome, note = await self._outcome(name)
             if outcome not in ("200", "OK"):
-                wrong.append(f"{name}: {outcome} from a runtime at rest")
+                wrong.append(f"{name}: {outcome} from a runtime at rest. {note}")
         return wrong
 
     async def capacity(self, seconds: float) -> float:
@@ -85,16 +85,21 @@ class Load:
             await asyncio.wait(self._running)
 
     async def _ask(self, name: str) -> None:
-        outcome, note = "no answer", ""
+        outcome, note = await self._outcome(name)
+        self._tally.add(name, outcome, note)
+
+    async def _outcome(self, name: str) -> tuple[str, str]:
+        """And what there is to say about it."""
+        begun = time.monotonic()
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS + _MARGIN_SECONDS):
-                outcome = await self._asks[name]()
+                return await self._asks[name](), ""
         except TimeoutError:
-            note = "It hangs."
+            outcome, note = "no answer", "It hangs."
         except WrongAnswerError as error:
             outcome, note = "wrong answer", str(error)
         except (ProtocolError, OSError) as error:
-            note = f"{type(error).__name__}: {error}"
+            outcome, note = "no answer", f"{type(error).__name__}: {error}"
         except Exception as error:  # noqa: BLE001 - whatever a client trips over is the verdict's business
             outcome, note = "unreadable", repr(error)
-        self._tally.add(name, outcome, note)
+        return outcome, f"{note} (after {time.monotonic() - begun:.1f} s)"

@@ -27,14 +27,14 @@ WORKERS: Final = 2
 _DRAIN_SECONDS: Final = 1
 _GRACE_SECONDS: Final = 60.0
 """For a drain delay of 1 s, requests of 5 s and an end of 2 s, on a machine that does other work."""
+_LOADING_SECONDS: Final = 400.0
+"""For workers to load torch and the model on a machine that does much other work."""
 _SETTLE_SECONDS: Final = 120.0
-"""For workers to load the model again, and for the kernel to give up connections."""
+"""For the kernel to give up connections."""
 _CALIBRATION_SECONDS: Final = 2.0
 _SAMPLE_SECONDS: Final = 1.0
 _PAUSE_SECONDS: Final = 0.5
 """So late the clients' own loop is worth telling of: what they measure then is themselves."""
-_START_SECONDS: Final = 400.0
-"""For two workers to load torch on a machine that does much other work."""
 _LONG_SECONDS: Final = 100.0
 """Shorter runs say nothing about growth: the allocator still warms up."""
 _GROWTH: Final = 1.1
@@ -124,7 +124,7 @@ async def soak(archive: Path, folder: Path, seconds: float, seed: int) -> Report
 
 
 async def _start(server: RuntimeServer) -> None:
-    deadline = time.monotonic() + _START_SECONDS
+    deadline = time.monotonic() + _LOADING_SECONDS
     while True:
         try:
             await asyncio.to_thread(server.wait_until_ready)
@@ -175,7 +175,7 @@ async def _load(server: RuntimeServer, report: Report) -> None:
 
 async def _recover(gateway: Gateway, load: Load, tally: Tally) -> None:
     """All workers are back, none is left over, and everybody is answered again."""
-    deadline = time.monotonic() + _SETTLE_SECONDS
+    deadline = time.monotonic() + _LOADING_SECONDS
     while await gateway.workers_up() != WORKERS:
         if time.monotonic() > deadline:
             tally.blame(f"{await gateway.workers_up()} of {WORKERS} workers came back")
