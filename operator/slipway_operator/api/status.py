@@ -102,7 +102,7 @@ class ModelDeploymentStatus(ApiModel):
     conditions: Annotated[list[Condition], Field(max_length=32, json_schema_extra=list_map("type"))] = []
     """The claims, by type."""
     url: Annotated[str, Field(max_length=2048)] | None = None
-    """Where the model is reached from outside; set once the Ingress has an address."""
+    """Where the model is reached from outside; set once a prediction was answered there."""
     internal_url: Annotated[str | None, Field(max_length=2048, alias="internalURL")] = None
     """Where the model is reached from inside the cluster."""
     replicas: Annotated[int, Field(ge=0, json_schema_extra={"format": "int32"})] | None = None
