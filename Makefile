@@ -18,7 +18,7 @@ demo: install ## Bring up a real local cluster, install the operator, serve a mo
 test: install ## Run every tier of tests that can run on this machine
 	@$(PYTHON) -m pytest
 
-unit: install ## Run the quick tests (under a minute, no cluster)
+unit: install ## Run the quick tests (a minute or two, no cluster)
 	@$(PYTHON) -m pytest tests/unit
 
 soak: install ## Ten minutes of mixed load while workers die and clients misbehave (ARGS="--seconds 60 --seed 7")
