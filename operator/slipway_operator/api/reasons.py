@@ -12,7 +12,8 @@ class ConditionType(StrEnum):
     """What a status can claim. Every condition is present from the first reconcile on."""
 
     READY = "Ready"
-    """This generation serves: a real prediction went through its Service to one of its pods."""
+    """This generation serves: a real prediction went through its Service to one of its pods. Where nobody is asked, the
+    reason or the message says what it rests on."""
     AVAILABLE = "Available"
     """At least one pod answers, of this generation or of an older one."""
     PROGRESSING = "Progressing"
