@@ -139,10 +139,11 @@ def test_tells_the_models_state_over_v1(client: httpx.Client) -> None:
     ("changes", "code"),
     [
         ({"name": "y"}, "unknown_input"),
-        ({"name": None}, "unknown_input"),
+        ({"name": None}, "missing_field"),
+        ({"name": 7}, "invalid_field"),
         ({"datatype": "FP64"}, "datatype_mismatch"),
         ({"datatype": "FLOAT"}, "unknown_datatype"),
-        ({"datatype": None}, "unknown_datatype"),
+        ({"datatype": None}, "missing_field"),
         ({"shape": [2, 5]}, "shape_mismatch"),
         ({"shape": [8]}, "shape_mismatch"),
         ({"shape": [2, -1]}, "invalid_field"),
@@ -151,7 +152,7 @@ def test_tells_the_models_state_over_v1(client: httpx.Client) -> None:
         ({"shape": [2, 2**70]}, "invalid_field"),
         ({"shape": [1] * 20}, "invalid_field"),
         ({"shape": "2x4"}, "invalid_field"),
-        ({"shape": None}, "invalid_field"),
+        ({"shape": None}, "missing_field"),
         ({"shape": [3, 4]}, "size_mismatch"),
         ({"shape": [2**62, 4]}, "size_mismatch"),
         ({"data": [[1, 0, 0, 0], [0, 1, 0]]}, "size_mismatch"),
@@ -229,6 +230,25 @@ def test_refuses_a_request_that_does_not_fit(client: httpx.Client, content: obje
 def test_refuses_a_body_that_is_no_json(client: httpx.Client, body: bytes, code: str) -> None:
     check_error(client.post(INFER, content=body), 400, code)
     assert client.post(INFER, json={"inputs": [X]}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "headers", "said"),
+    [
+        (INFER, {"inputs": [{}]}, {}, "inputs[0] has no 'name', expected a string."),
+        (INFER, {"inputs": [{"name": "x"}]}, {}, "Input 'x' has no 'datatype', expected 'FP32'."),
+        (INFER, {"inputs": {}}, {}, "'inputs' is an object, expected a list"),
+        (INFER, {"inputs": [X]}, {"X-Priority": "-4"}, "X-Priority is '-4', expected a whole number"),
+        (INFER, {"inputs": [X], "parameters": {"timeout": 2**63}}, {}, "with at most 15 digits"),
+        ("/predict", {"inputs": [X]}, {}, "Send them to /v2/models/{model}/infer, or here:"),
+        ("/v1/models/linear:predict", {"inputs": [X]}, {}, "Send them to /v2/models/{model}/infer, or here:"),
+        ("/predict", {"instances": {}}, {}, "'instances' is an object, expected a list"),
+    ],
+)
+def test_an_error_is_a_sentence_about_what_was_sent(
+    client: httpx.Client, path: str, content: object, headers: dict[str, str], said: str
+) -> None:
+    assert said in client.post(path, json=content, headers=headers).json()["error"]
 
 
 @pytest.mark.feature("precise-errors")

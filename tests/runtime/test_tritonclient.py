@@ -85,6 +85,22 @@ def test_raises_the_runtimes_words_when_a_request_does_not_fit(client: triton.In
         client.infer("linear", [tensor(ONES)], outputs=[triton.InferRequestedOutput("logits", binary_data=False)])
 
 
+def test_what_is_not_here_is_refused_with_its_reason(client: triton.InferenceServerClient) -> None:
+    for ask in (client.get_trace_settings, client.get_log_settings, lambda: client.get_trace_settings("linear")):
+        with pytest.raises(InferenceServerException, match="belong to the configuration") as refused:
+            ask()
+        assert refused.value.status() == "501"
+    with pytest.raises(InferenceServerException, match="send tensors in the request"):
+        client.register_system_shared_memory("region", "/key", 8)
+    with pytest.raises(InferenceServerException, match="send tensors in the request"):
+        client.register_cuda_shared_memory("region", b"handle", 0, 8)
+    with pytest.raises(InferenceServerException, match="There is no model 'other'"):
+        client.get_trace_settings("other")
+    assert client.get_system_shared_memory_status() == client.get_cuda_shared_memory_status("region") == []
+    client.unregister_system_shared_memory()
+    client.unregister_cuda_shared_memory("region")
+
+
 @pytest.mark.feature("binary-tensors")
 def test_sends_and_receives_binary_tensors(client: triton.InferenceServerClient) -> None:
     for binary_in in (True, False):

@@ -58,7 +58,8 @@ def _inflate_member(data: memoryview, name: bytes, output: bytearray, limit_byte
         raise ApiError(
             413,
             "decompressed_too_large",
-            f"The body is larger than {limit_bytes} bytes once it is decompressed. Send less at once.",
+            f"The body is larger than {limit_bytes} bytes once it is decompressed (maxDecompressedBytes). Send less at"
+            " once.",
         )
     if not stream.eof:
         raise _broken(name, "it ends too early")

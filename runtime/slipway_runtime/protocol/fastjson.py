@@ -152,8 +152,8 @@ def scalars_of(parameters: Any) -> dict[str, Any]:
 
 def _to_fp32(data: Any) -> Array:
     wide = np.frombuffer(data.as_buffer(of_type="d"))
-    # Where all squares together are small, each value is.
-    if wide.size <= _SMALL and wide.dot(wide) < _LARGEST_SQUARE:
+    # Where all squares together are small, each value is. Other products warn when a square is infinite.
+    if wide.size <= _SMALL and np.vdot(wide, wide) < _LARGEST_SQUARE:
         return wide.astype(_FP32)
     return _to_narrow(wide, np.float32)
 

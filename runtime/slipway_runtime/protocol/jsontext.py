@@ -98,9 +98,15 @@ def kind_of(value: object) -> str:
     return _KINDS.get(type(value), type(value).__name__)
 
 
+def a_kind_of(value: object) -> str:
+    """The same with its article, for a sentence."""
+    kind = kind_of(value)
+    return kind if value is None else f"an {kind}" if kind == "object" else f"a {kind}"
+
+
 def _refuse_constant(token: str) -> NoReturn:
     raise bad_request("non_finite_json", f"The body holds {token}, which is not JSON. Expected finite numbers.")
 
 
 def _too_deep(max_depth: int) -> ApiError:
-    return bad_request("invalid_json", f"The body nests lists or objects more than {max_depth} deep.")
+    return bad_request("invalid_json", f"The body nests lists or objects more than {max_depth} deep (maxJsonDepth).")

@@ -16,7 +16,7 @@ from slipway_runtime.models import bfloat16
 from slipway_runtime.models.datatypes import BYTES_ARRAY, FLOATS, NUMPY, Array
 from slipway_runtime.models.signature import Signature, fits
 from slipway_runtime.protocol.errors import ApiError, bad_request
-from slipway_runtime.protocol.jsontext import kind_of
+from slipway_runtime.protocol.jsontext import a_kind_of
 
 _ALLOWED: Final[Mapping[Datatype, frozenset[type]]] = {
     datatype: frozenset({bool})
@@ -65,7 +65,7 @@ def _flatten(name: str, shape: Sequence[int], data: object) -> list[Any]:
     if not isinstance(data, list):
         if shape:
             raise bad_request(
-                "invalid_data", f"Input {name!r}: data is a {kind_of(data)}, expected a list.", input=name
+                "invalid_data", f"Input {name!r}: data is {a_kind_of(data)}, expected a list.", input=name
             )
         return [data]
     level: list[Any] = data

@@ -17,6 +17,7 @@ _PRIORITY: Final = b"x-priority"
 _TIMEOUT: Final = b"x-request-timeout-ms"
 _DIGITS: Final = 15
 """Longer numbers mean nothing as milliseconds or microseconds."""
+_RULE: Final = f"a whole number of 0 or more, with at most {_DIGITS} digits"
 
 
 def read_headers(headers: Headers, decoded: Decoded) -> None:
@@ -50,7 +51,7 @@ def _parameter(parameters: Mapping[str, Any], name: str) -> int:
         shown = str(value)[:40] if isinstance(value, int | float | str) else kind_of(value)
         raise bad_request(
             "invalid_field",
-            f"parameters of the request: {name} is {shown!r}, expected a whole number of 0 or more.",
+            f"parameters of the request: {name} is {shown!r}, expected {_RULE}.",
         )
     return value
 
@@ -58,5 +59,6 @@ def _parameter(parameters: Mapping[str, Any], name: str) -> int:
 def _whole(name: str, value: bytes) -> int:
     value = value.strip()
     if not value.isdigit() or len(value) > _DIGITS:
-        raise bad_request("invalid_header", f"{name} is {value[:40]!r}, expected a whole number of 0 or more.")
+        shown = value[:40].decode("latin-1")
+        raise bad_request("invalid_header", f"{name} is {shown!r}, expected {_RULE}.")
     return int(value)

@@ -10,7 +10,7 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
 
 from slipway_runtime.protocol.errors import ApiError, bad_request
-from slipway_runtime.protocol.v2.metadata import ONE_MODEL
+from slipway_runtime.protocol.v2.metadata import NO_SETTINGS, NO_SHARED_MEMORY, ONE_MODEL
 from slipway_runtime.rpc.messages import messages_of
 
 Answer = Mapping[str, Any]
@@ -50,9 +50,7 @@ def render(method: str, answer: Answer) -> bytes:
 
 def refusal(method: str) -> ApiError:
     if "SharedMemory" in method:
-        return ApiError(
-            501, "not_supported", "Shared memory is not supported: send tensors in the request (raw_input_contents)."
-        )
+        return ApiError(501, "not_supported", NO_SHARED_MEMORY)
     if method.startswith("RepositoryModel"):
         return ApiError(501, "not_supported", ONE_MODEL)
-    return ApiError(501, "not_supported", f"{method} is not supported; settings belong to the configuration.")
+    return ApiError(501, "not_supported", NO_SETTINGS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
@@ -15,6 +15,8 @@ from slipway_runtime.protocol.errors import ApiError
 from slipway_runtime.protocol.v1.status import model_status
 from slipway_runtime.protocol.v2.metadata import (
     MODEL_VERSION,
+    NO_SETTINGS,
+    NO_SHARED_MEMORY,
     ONE_MODEL,
     model_config,
     model_metadata,
@@ -77,6 +79,7 @@ def add_about(app: FastAPI, served: Served) -> None:
     for path in ("/v1/models/{model}", "/v1/models/{model}/versions/{version}"):
         _add_model(app, path, name, lambda: model_status(name, lifecycle.ready), lambda: lifecycle.ready)
     _add_repository(app, served)
+    _add_refused(app, name)
 
 
 def _add_repository(app: FastAPI, served: Served) -> None:
@@ -90,6 +93,29 @@ def _add_repository(app: FastAPI, served: Served) -> None:
     app.add_route("/v2/repository/index", index, methods=["POST"])
     app.add_route("/v2/repository/models/{model}/load", refuse, methods=["POST"])
     app.add_route("/v2/repository/models/{model}/unload", refuse, methods=["POST"])
+
+
+def _add_refused(app: FastAPI, name: str) -> None:
+    """What Triton's clients may ask for and is not here: said with the reason, not as a route that is missing."""
+
+    def refuse(reason: str) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            check_model(request, name)
+            raise ApiError(501, "not_supported", reason)
+
+        return answer
+
+    async def nothing_registered(request: Request) -> Response:
+        return json_response([])
+
+    for path in ("/v2/logging", "/v2/trace/setting", "/v2/models/{model}/trace/setting"):
+        app.add_route(path, refuse(NO_SETTINGS), methods=[*READ, "POST"])
+    for kind in ("systemsharedmemory", "cudasharedmemory"):
+        app.add_route(f"/v2/{kind}/region/{{region}}/register", refuse(NO_SHARED_MEMORY), methods=["POST"])
+        # Nothing is ever registered, so the truth is empty, and clearing it succeeds.
+        for path in (f"/v2/{kind}", f"/v2/{kind}/region/{{region}}"):
+            app.add_route(f"{path}/status", nothing_registered, methods=READ)
+            app.add_route(f"{path}/unregister", nothing_registered, methods=["POST"])
 
 
 def _add(app: FastAPI, path: str, content: Callable[[], Any], holds: Callable[[], bool] = lambda: True) -> None:

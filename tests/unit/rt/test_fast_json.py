@@ -125,6 +125,8 @@ def tensor(shape: str, data: str) -> bytes:
 @example(tensor("[1,2]", "[1,NaN]"))
 @example(tensor("[1,2]", "[1e39,2]"))
 @example(tensor("[1,2]", "[3.40282357e38,2]"))
+@example(tensor("[1,2]", "[0,1.3e154]"))
+@example(tensor("[1,2]", "[0,1e300]"))
 @example(tensor("[1,2]", "[1,2]") + b" ")
 @example(b"\xef\xbb\xbf" + tensor("[1,2]", "[1,2]"))
 @example(tensor("[1,2]", "[1,2]")[:-1] + b',"id":"a","id":"b"}')

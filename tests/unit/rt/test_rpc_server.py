@@ -67,8 +67,8 @@ def test_the_clients_every_question_is_answered(serve: Serve) -> None:
         (lambda client: client.load_model("m"), "UNIMPLEMENTED", "neither loads nor unloads others"),
         (lambda client: client.unload_model("m"), "UNIMPLEMENTED", "change spec.artifact"),
         (lambda client: client.load_model("n"), "NOT_FOUND", "There is no model 'n' here"),
-        (lambda client: client.update_log_settings({"log_info": True}), "UNIMPLEMENTED", "is not supported"),
-        (lambda client: client.get_trace_settings(), "UNIMPLEMENTED", "is not supported"),
+        (lambda client: client.update_log_settings({"log_info": True}), "UNIMPLEMENTED", "belong to the configuration"),
+        (lambda client: client.get_trace_settings(), "UNIMPLEMENTED", "belong to the configuration"),
         (lambda client: client.register_system_shared_memory("r", "/k", 8), "UNIMPLEMENTED", "Shared memory is not"),
     ],
 )

@@ -15,7 +15,7 @@ from slipway_runtime.contract import TensorSpec
 from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.signature import Signature
 from slipway_runtime.protocol.errors import bad_request
-from slipway_runtime.protocol.jsontext import kind_of
+from slipway_runtime.protocol.jsontext import a_kind_of
 from slipway_runtime.protocol.tensors import (
     check_batch,
     check_complete,
@@ -39,7 +39,7 @@ def _by_name(content: object, signature: Signature) -> Mapping[str, Any]:
     if isinstance(content, list):
         return _only_input(content, signature, "The body is a list")
     if not isinstance(content, dict):
-        raise bad_request("missing_field", f"The body is a {kind_of(content)}, expected an object. {_forms(signature)}")
+        raise bad_request("missing_field", f"The body is {a_kind_of(content)}, expected an object. {_forms(signature)}")
     given = [key for key in ("inputs", "instances") if key in content]
     if len(given) != 1:
         raise bad_request(
@@ -47,6 +47,12 @@ def _by_name(content: object, signature: Signature) -> Mapping[str, Any]:
             f"Expected one of 'inputs' and 'instances', got {given or sorted(content)[:5]}. {_forms(signature)}",
         )
     value = content[given[0]]
+    if _is_open_inference(value):
+        raise bad_request(
+            "invalid_field",
+            "'inputs' has tensors of the Open Inference Protocol. Send them to /v2/models/{model}/infer, or here:"
+            f" {_forms(signature)}",
+        )
     if given == ["instances"]:
         return _stack(value, signature)
     if isinstance(value, dict):
@@ -54,12 +60,17 @@ def _by_name(content: object, signature: Signature) -> Mapping[str, Any]:
     return _only_input(value, signature, "'inputs' is no object")
 
 
+def _is_open_inference(value: object) -> bool:
+    """Objects with values and a type, which are no values of an input themselves."""
+    first = value[0] if isinstance(value, list) and value else None
+    return isinstance(first, dict) and {"name", "datatype", "shape"} <= set(first)
+
+
 def _stack(instances: object, signature: Signature) -> Mapping[str, Any]:
     """Instances side by side: a list per input."""
     if not isinstance(instances, list) or not instances:
-        raise bad_request(
-            "missing_field", f"'instances' is {kind_of(instances) if instances else 'empty'}, expected a list."
-        )
+        got = "empty" if instances == [] else a_kind_of(instances)
+        raise bad_request("missing_field", f"'instances' is {got}, expected a list with one per item.")
     if not any(isinstance(instance, dict) for instance in instances):
         return _only_input(instances, signature, "'instances' are no objects")
     first = instances[0]

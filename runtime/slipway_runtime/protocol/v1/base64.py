@@ -13,7 +13,7 @@ from slipway_runtime.contract import Datatype, TensorSpec
 from slipway_runtime.models.datatypes import BYTES_ARRAY, Array
 from slipway_runtime.models.signature import Signature
 from slipway_runtime.protocol.errors import bad_request
-from slipway_runtime.protocol.jsontext import kind_of
+from slipway_runtime.protocol.jsontext import a_kind_of
 from slipway_runtime.protocol.raw import decode_raw
 
 _KEY: Final = "b64"
@@ -43,7 +43,7 @@ def _expand(value: Any, spec: TensorSpec | None, specs: dict[str, TensorSpec], b
 
 def _decode(name: str, text: object) -> bytes:
     if not isinstance(text, str):
-        raise bad_request("invalid_data", f"Input {name!r}: b64 is a {kind_of(text)}, expected a string.", input=name)
+        raise bad_request("invalid_data", f"Input {name!r}: b64 is {a_kind_of(text)}, expected a string.", input=name)
     try:
         return b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -16,7 +16,7 @@ from slipway_runtime.models.signature import Signature
 from slipway_runtime.protocol.codec import Buffer, Decoded, Headers, Payload
 from slipway_runtime.protocol.errors import ApiError, bad_request
 from slipway_runtime.protocol.fastjson import MIN_DEPTH
-from slipway_runtime.protocol.jsontext import MAX_DEPTH, kind_of, parse_object
+from slipway_runtime.protocol.jsontext import MAX_DEPTH, a_kind_of, kind_of, parse_object
 from slipway_runtime.protocol.mediatypes import JSON, check_json
 from slipway_runtime.protocol.nestedjson import NestedWriter
 from slipway_runtime.protocol.predict.fast import FastNested
@@ -66,7 +66,7 @@ class V1Codec:
         form = given[0]
         value = content[form]
         if form == _ROWS and not isinstance(value, list):
-            raise bad_request("invalid_field", f"'instances' is a {kind_of(value)}, expected a list with one per item.")
+            raise bad_request("invalid_field", f"'instances' is {a_kind_of(value)}, expected a list with one per item.")
         if b'"b64"' in bytes(body):
             value = expand_base64(value, self._signature)
         return form, decode_inputs({form: value}, self._signature)

@@ -28,6 +28,8 @@ ONE_MODEL: Final = (
     " artifact, change spec.artifact of the ModelDeployment: the operator replaces the pods one after another."
 )
 """Why nothing is loaded or unloaded on request."""
+NO_SHARED_MEMORY: Final = "Shared memory is not supported: send tensors in the request."
+NO_SETTINGS: Final = "Settings of logs and traces are not changed or told here: they belong to the configuration."
 
 _TRITON_TYPES: Final = {Datatype.BYTES: "TYPE_STRING"}
 """Triton's configuration has other words than its protocol: this one, and a prefix."""

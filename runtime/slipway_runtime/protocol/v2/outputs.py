@@ -8,7 +8,7 @@ from typing import Any, Final
 from slipway_runtime.contract import Datatype, TensorSpec
 from slipway_runtime.models.signature import Signature
 from slipway_runtime.protocol.errors import bad_request
-from slipway_runtime.protocol.jsontext import kind_of
+from slipway_runtime.protocol.jsontext import a_kind_of
 from slipway_runtime.protocol.v2.form import BINARY_FORM, JSON_FORM, Form, OutputForm
 
 _SHARED_MEMORY: Final = "shared_memory_region"
@@ -22,7 +22,7 @@ def read_outputs(given: object, parameters: Mapping[str, Any], signature: Signat
         names = tuple(spec.name for spec in signature.outputs)
         return names, (usual,) * len(names) if usual.binary else None
     if not isinstance(given, list):
-        raise bad_request("invalid_field", f"'outputs' is a {kind_of(given)}, expected a list.")
+        raise bad_request("invalid_field", f"'outputs' is {a_kind_of(given)}, expected a list.")
     known = {spec.name: spec for spec in signature.outputs}
     forms: dict[str, OutputForm] = {}
     for position, output in enumerate(given):
@@ -43,7 +43,7 @@ def _read_form(output: Mapping[str, Any], spec: TensorSpec, usual: OutputForm) -
     if parameters is None:
         return usual
     if not isinstance(parameters, dict):
-        raise bad_request("invalid_field", f"parameters of {where}: got a {kind_of(parameters)}, expected an object.")
+        raise bad_request("invalid_field", f"parameters of {where}: got {a_kind_of(parameters)}, expected an object.")
     if _SHARED_MEMORY in parameters:
         raise bad_request(
             "not_supported", f"{where.capitalize()} names a shared memory region, which is not supported."
@@ -71,6 +71,6 @@ def _flag(parameters: Mapping[str, Any], name: str, where: str) -> bool:
     value = parameters.get(name, False)
     if not isinstance(value, bool):
         raise bad_request(
-            "invalid_field", f"parameters of {where}: {name} is a {kind_of(value)}, expected true or false."
+            "invalid_field", f"parameters of {where}: {name} is {a_kind_of(value)}, expected true or false."
         )
     return value

@@ -10,7 +10,7 @@ from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.signature import Signature
 from slipway_runtime.protocol.codec import Decoded
 from slipway_runtime.protocol.errors import ApiError, bad_request
-from slipway_runtime.protocol.jsontext import kind_of
+from slipway_runtime.protocol.jsontext import a_kind_of
 from slipway_runtime.protocol.raw import decode_raw
 from slipway_runtime.protocol.tensors import check_batch, check_complete, check_shape, decode_tensor, find_input
 from slipway_runtime.protocol.v2.outputs import read_outputs
@@ -55,7 +55,7 @@ def decode_content(content: Mapping[str, Any], raw: memoryview, signature: Signa
     """`raw` is what follows the JSON in the body."""
     request_id = content.get("id")
     if request_id is not None and not isinstance(request_id, str):
-        raise bad_request("invalid_field", f"id is a {kind_of(request_id)}, expected a string.")
+        raise bad_request("invalid_field", f"id is {a_kind_of(request_id)}, expected a string.")
     parameters = parameters_of(content, "the request")
     parts = RawParts(raw)
     inputs = _decode_inputs(content, signature, parts)
@@ -69,13 +69,15 @@ def decode_content(content: Mapping[str, Any], raw: memoryview, signature: Signa
 def _decode_inputs(content: Mapping[str, Any], signature: Signature, parts: RawParts) -> dict[str, Array]:
     given = content.get("inputs")
     if not isinstance(given, list) or not given:
-        got = "is missing" if given is None else "is empty" if given == [] else f"is a {kind_of(given)}"
+        got = "is missing" if given is None else "is empty" if given == [] else f"is {a_kind_of(given)}"
         raise bad_request("missing_field", f"'inputs' {got}, expected a list with: {signature.describe()}.")
     arrays: dict[str, Array] = {}
     for position, tensor in enumerate(given):
         if not isinstance(tensor, dict):
-            raise bad_request("invalid_field", f"inputs[{position}] is a {kind_of(tensor)}, expected an object.")
-        spec = find_input(signature, tensor.get("name"))
+            raise bad_request("invalid_field", f"inputs[{position}] is {a_kind_of(tensor)}, expected an object.")
+        if not isinstance(tensor.get("name"), str):
+            raise _unusable(f"inputs[{position}]", "name", "a string", tensor)
+        spec = find_input(signature, tensor["name"])
         if spec.name in arrays:
             raise bad_request("duplicate_input", f"Input {spec.name!r} is given twice.", input=spec.name)
         arrays[spec.name] = _decode_input(tensor, spec, parts)
@@ -93,8 +95,11 @@ def _decode_input(tensor: Mapping[str, Any], spec: TensorSpec, parts: RawParts) 
             f"Input {name!r} names a shared memory region, which is not supported. Send the values in the request.",
             input=name,
         )
-    _check_datatype(tensor.get("datatype"), spec)
-    shape = _decode_shape(name, tensor.get("shape"))
+    for key, wanted in (("datatype", f"'{spec.datatype}'"), ("shape", f"a list that fits {list(spec.shape)}")):
+        if key not in tensor:
+            raise _unusable(f"Input {name!r}", key, wanted, tensor)
+    _check_datatype(tensor["datatype"], spec)
+    shape = _decode_shape(name, tensor["shape"])
     check_shape(spec, shape)
     if BINARY_SIZE in parameters:
         size = parameters[BINARY_SIZE]
@@ -112,6 +117,12 @@ def _decode_input(tensor: Mapping[str, Any], spec: TensorSpec, parts: RawParts) 
     if "data" not in tensor:
         raise bad_request("missing_field", f"Input {name!r} has neither data nor binary_data_size.", input=name)
     return decode_tensor(spec, shape, tensor["data"])
+
+
+def _unusable(where: str, key: str, wanted: str, tensor: Mapping[str, Any]) -> ApiError:
+    if key in tensor:
+        return bad_request("invalid_field", f"{where}: {key} is {a_kind_of(tensor[key])}, expected {wanted}.")
+    return bad_request("missing_field", f"{where} has no {key!r}, expected {wanted}.")
 
 
 def _check_datatype(datatype: object, spec: TensorSpec) -> None:
@@ -134,7 +145,7 @@ def _check_datatype(datatype: object, spec: TensorSpec) -> None:
 def _decode_shape(name: str, shape: object) -> list[int]:
     rule = f"expected a list of at most {_MAX_DIMENSIONS} integers of 0 or more"
     if not isinstance(shape, list):
-        raise _bad_shape(name, f"shape is a {kind_of(shape)}, {rule}")
+        raise _bad_shape(name, f"shape is {a_kind_of(shape)}, {rule}")
     if len(shape) > _MAX_DIMENSIONS:
         raise _bad_shape(name, f"shape has {len(shape)} dimensions, {rule}")
     for size in shape:
@@ -152,5 +163,5 @@ def parameters_of(holder: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     if parameters is None:
         return {}
     if not isinstance(parameters, dict):
-        raise bad_request("invalid_field", f"parameters of {where}: got a {kind_of(parameters)}, expected an object.")
+        raise bad_request("invalid_field", f"parameters of {where}: got {a_kind_of(parameters)}, expected an object.")
     return parameters
