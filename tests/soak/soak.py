@@ -161,6 +161,8 @@ async def _load(server: RuntimeServer, report: Report) -> None:
                     tally.blame(f"The watch ended: {result!r}")
             faults.end()
         report.faults = dict(faults.counts)
+        for port, seconds in load.longest.items():
+            report.facts[f"longest wait of an honest client, {port}"] = f"{seconds:.1f} s"
         await _recover(gateway, load, tally)
         for cause in ("crash", "hang", "protocol", "start"):
             restarts = await gateway.metric("slipway_runtime_worker_restarts_total", f'cause="{cause}"')

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 _AROUND_SECONDS: Final = 3.0
 _MOST_LINES: Final = 80
-_OK: Final = 500
+_FAULT: Final = 500
 
 
 @dataclass(frozen=True, order=True)
@@ -35,9 +35,9 @@ def around(events: Iterable[Event], moments: Sequence[float]) -> list[Event]:
 
 
 def logged(lines: Iterable[Mapping[str, Any]]) -> list[Event]:
-    """The gateway's log without the requests that it answered, as those are the clients' to judge."""
+    """The gateway's log. Of single requests only what it calls its own fault, as the clients tell of the others."""
     return [
         Event(datetime.fromisoformat(line["time"]).timestamp(), "gateway", f"{line['level']} {line['message']}")
         for line in lines
-        if line.get("status", _OK) >= _OK
+        if line.get("status") == _FAULT or not {"status", "request_id"} & line.keys()
     ]

@@ -90,7 +90,7 @@ def test_violations_are_told_with_their_time_and_what_happened_then() -> None:
             tally.blame("gone")
     log = [
         {"time": "1970-01-01T00:16:39.500Z", "level": "WARNING", "message": "a worker ended"},
-        {"time": "1970-01-01T00:16:40.100Z", "level": "INFO", "message": "POST /predict 200", "status": 200},
+        {"time": "1970-01-01T00:16:40.100Z", "level": "INFO", "message": "POST /predict 504", "status": 504},
         {"time": "1970-01-01T00:16:40.200Z", "level": "INFO", "message": "POST /predict 500", "status": 500},
     ]
     events = [Event(1029.0, "fault", "killed: [7]"), Event(1015.0, "fault", "killed: [8]"), *logged(log)]
