@@ -9,12 +9,14 @@ from pydantic import ValidationError
 
 from slipway_operator.api.reasons import Reason
 from slipway_operator.api.v1alpha1 import KIND, ModelDeploymentSpec
-from slipway_operator.cache import Refusal
+from slipway_operator.cache import Obstacle, Refusal
 from slipway_operator.conditions import Claim
 from slipway_operator.records import ChildRecord, ModelRecord
 from slipway_operator.redaction import redacted
 from slipway_operator.resources import ChildRef
 
+TOLD_FROM_ATTEMPT: Final = 2
+"""What passes at the second attempt is worth no word."""
 APPLYING: Final = Claim("Unknown", Reason.RECONCILING, "The children are being applied.")
 VALID: Final = Claim("True", Reason.VALID, "Every child was accepted by the API server.")
 
@@ -87,3 +89,31 @@ def child_refused(hashes: Mapping[ChildRef, str], refusals: Mapping[ChildRef, Re
         if refusal is not None and refusal.manifest_hash == manifest_hash:
             return Claim("False", Reason.CHILD_REFUSED, f"The API server refused {ref}: {redacted(refusal.message)}")
     return None
+
+
+def obstructed(obstacle: Obstacle | None) -> Claim | None:
+    """What keeps the children from being as they should, and is no matter of what was rendered."""
+    if obstacle is None or not is_told(obstacle):
+        return None
+    words = redacted(obstacle.message)
+    if obstacle.refused:
+        return Claim("False", Reason.CHILD_REFUSED, f"The API server refuses to {obstacle.doing}: {words}")
+    return Claim("Unknown", Reason.CHILD_NOT_WRITTEN, f"The operator cannot {obstacle.doing} and keeps trying: {words}")
+
+
+def is_told(obstacle: Obstacle | None) -> bool:
+    return obstacle is not None and (obstacle.refused or obstacle.attempts >= TOLD_FROM_ATTEMPT)
+
+
+def applying(due: Iterable[ChildRef], children: Mapping[ChildRef, ChildRecord]) -> Claim:
+    """A child that is being deleted is made anew only when it is gone, and somebody may hold that up."""
+    for ref in due:
+        live = children.get(ref)
+        if live is not None and live.deleting and live.finalizers:
+            return Claim(
+                "Unknown",
+                Reason.RECONCILING,
+                f"Waiting until {ref} is gone, which is being deleted: its finalizers"
+                f" ({', '.join(live.finalizers)}) hold that up. It is made anew after that.",
+            )
+    return APPLYING

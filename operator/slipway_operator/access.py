@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 from kubernetes.aio import config
@@ -33,6 +34,24 @@ async def load_configuration(environment: Mapping[str, str]) -> Configuration:
     return found
 
 
+FORBIDDEN_PAUSE_SECONDS: Final = 10.0
+
+
+class ForbiddenError(aiohttp.ClientPayloadError):
+    """A right is missing; of the errors that kopf knows, the one after which it lists anew and says nothing."""
+
+
+async def patient(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """A right that is missing may come: with a namespace that is made anew, or when an API server that has just started
+    has read its roles. kopf's watches, and with them the process, would end for good."""
+    response = await send(request)
+    if response.status == 403:
+        response.release()
+        await asyncio.sleep(FORBIDDEN_PAUSE_SECONDS)
+        raise ForbiddenError(f"403: {request.method} {request.url.path}")
+    return response
+
+
 def new_session(configuration: Configuration, traces: list[aiohttp.TraceConfig]) -> aiohttp.ClientSession:
     """For kopf, which closes it. Each request carries the token of its own moment."""
 
@@ -47,7 +66,7 @@ def new_session(configuration: Configuration, traces: list[aiohttp.TraceConfig])
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=tls),
         headers={"User-Agent": COMPONENT},
-        middlewares=(authorize,),
+        middlewares=(patient, authorize),
         trace_configs=traces,
         read_bufsize=2**21,
     )

@@ -89,6 +89,7 @@ class Operator:
     def _show_queue(self) -> None:
         queue, metrics = self.queue, self.metrics
         queue.waited_seconds = metrics.queue_seconds.observe
+        metrics.namespaces_closed.set_function(lambda: len(self.cache.closed))
         metrics.queue_depth.set_function(lambda: len(queue))
         metrics.queue_oldest.set_function(lambda: queue.oldest_waiting_seconds(clock.monotonic()))
         metrics.passes_running.set_function(lambda: queue.processing)
@@ -234,10 +235,12 @@ class Operator:
             seconds = self.queue.add_after_failure(key)
             _log.warning("tried again in %.1f s: %s", seconds, error, extra=self._about(key))
             return "error"
-        except Exception:  # noqa: BLE001 - the boundary between one object and all others
+        except Exception as error:  # noqa: BLE001 - the boundary between one object and all others
             self.metrics.reconcile_errors.labels("internal").inc()
             self.queue.add_after(key, BACK_OFF_LIMIT_SECONDS)
             _log.exception("the pass failed", extra=self._about(key))
+            with contextlib.suppress(ApiError):
+                await self.reconciler.tell_fault(key, error)
             return "error"
         self.queue.succeeded(key)
         if again is not None:

@@ -33,6 +33,18 @@ class Refusal:
     """Monotonic seconds."""
 
 
+@dataclass(frozen=True)
+class Obstacle:
+    """The API server's answer where it neither did what it was asked nor refused a child as it was rendered."""
+
+    doing: str
+    """Such as `apply Service digits`."""
+    message: str
+    refused: bool
+    """It will be refused again until something else changes."""
+    attempts: int
+
+
 @dataclass
 class Memory:
     """What only this process knows of one ModelDeployment; all of it can be lost without harm."""
@@ -44,6 +56,8 @@ class Memory:
     status_version: int = 0
     """The object's resource version after that write."""
     refusals: dict[ChildRef, Refusal] = field(default_factory=dict)
+    obstacle: Obstacle | None = None
+    """What the last pass could not do."""
     started_seen: dict[str, datetime] = field(default_factory=dict)
     """When pods that are not ready were first seen to have started, by uid."""
     verdict: Verdict | None = None
@@ -64,6 +78,8 @@ class Cache:
         self._children: dict[Key, dict[ChildRef, ChildRecord]] = {}
         self._pods: dict[Key, dict[str, PodRecord]] = {}
         self._memories: dict[Key, Memory] = {}
+        self.closed: set[str] = set()
+        """Namespaces that may not be read at present, so that what is known of them is not all there is."""
         self._gone: OrderedDict[str, int] = OrderedDict()
         """The version at which an object left our sight. A change of its labels does that too, and it may come back."""
 
@@ -82,6 +98,7 @@ class Cache:
             # A new spec is a new question: no earlier refusal holds it back.
             memory.generation = model.generation
             memory.refusals.clear()
+            memory.obstacle = None
         return memory
 
     def put_model(self, record: ModelRecord) -> bool:

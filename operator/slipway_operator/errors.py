@@ -45,3 +45,12 @@ class FencedError(TransientError):
 
     def __init__(self) -> None:
         super().__init__(0, "the Lease was not renewed in time, so nothing may be written")
+
+
+class ObstructedError(Exception):
+    """`doing` (such as `apply Service digits`) met `answer`."""
+
+    def __init__(self, doing: str, answer: ApiError) -> None:
+        super().__init__(f"{doing}: {answer}")
+        self.doing = doing
+        self.answer = answer

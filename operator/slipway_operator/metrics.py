@@ -74,6 +74,9 @@ class Metrics:
         self.pass_oldest = self._gauge(
             "reconcile_oldest_seconds", "How long the longest pass under way has run; 0 for none."
         )
+        self.namespaces_closed = self._gauge(
+            "namespaces_closed", "Namespaces to be served that may not be read: they are gone, or a right is missing."
+        )
         self.sweep_completed = self._gauge("sweep_completed_timestamp_seconds", "When a sweep was completed last.")
         self.sweep_seconds = self._histogram("sweep_duration_seconds", "Time of one sweep over everything.")
         self.sweep_failures = self._counter("sweep_failures", "Sweeps that the API server did not answer.")

@@ -11,11 +11,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from slipway_operator.acceptance import (
-    APPLYING,
     VALID,
+    applying,
     child_refused,
     held_up,
     name_taken,
+    obstructed,
     paused_at,
     read_spec,
     scheme_refused,
@@ -155,7 +156,10 @@ def plan(observed: Observed, policy: Policy) -> Plan:
         Situation(
             model=observed.model,
             spec=desired.spec,
-            accepted=desired.hold or refused or (paused_at(waiting) if waiting else APPLYING if due else VALID),
+            accepted=desired.hold
+            or refused
+            or (None if paused else obstructed(observed.memory.obstacle))
+            or (paused_at(waiting) if waiting else applying(due, observed.children) if due else VALID),
             waiting=waiting,
             chosen=desired.chosen,
             replacing=told(desired.surge.lacking),

@@ -6,15 +6,27 @@ It reads the cache and never an event, so it does not matter why it was called. 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from slipway_operator import clock
-from slipway_operator.cache import Cache, Memory, Refusal
+from slipway_operator.acceptance import is_told
+from slipway_operator.cache import Cache, Memory, Obstacle, Refusal
 from slipway_operator.drift import differences
-from slipway_operator.errors import ConflictError, NotFoundError, RefusedError, TransientError
+from slipway_operator.errors import (
+    ApiError,
+    ConflictError,
+    FencedError,
+    NotFoundError,
+    ObstructedError,
+    RefusedError,
+    TransientError,
+)
 from slipway_operator.events import EventRecorder
+from slipway_operator.faults import fault
 from slipway_operator.gateways import GatewayApi
 from slipway_operator.kube import KubeApi
 from slipway_operator.listeners import GatewaySight
@@ -26,12 +38,14 @@ from slipway_operator.pod_causes import is_started_and_unready
 from slipway_operator.records import ChildRecord, ModelRecord, child_record
 from slipway_operator.resources import HTTP_ROUTE, ChildRef, Key
 from slipway_operator.route_verification import RouteQuestion
+from slipway_operator.status import Note, Status
 from slipway_operator.verification import Inquiry, Question
 
 REFUSED_RETRY_BASE_SECONDS: Final = 2.0
 REFUSED_RETRY_LIMIT_SECONDS: Final = 60.0
 """A quota that is raised or a policy that is mended is told to nobody."""
 
+_NUMBERS: Final = re.compile(r"\d+")
 _log = logging.getLogger(f"{COMPONENT}.reconcile")
 
 
@@ -54,24 +68,49 @@ class Reconciler:
     async def reconcile(self, key: Key) -> float | None:
         """Returns the seconds until time alone may change something; None where events suffice."""
         model = self.cache.models.get(key)
-        if model is None or model.deleting:
+        if model is None or model.deleting or key.namespace in self.cache.closed:
             self.inquire(key, None)
             self.inquire_route(key, None)
             return None
         memory = self.cache.memory(model)
         sight = await self.gateways.sight(model)
-        strangers = await self._strangers(model, memory, sight)
-        wanted = plan(self._observed(model, memory, strangers, sight), self.policy)
-        if wanted.applies or wanted.deletes:
-            await self._act(model, memory, wanted)
+        strangers: dict[ChildRef, ChildRecord] = {}
+        obstructed: ApiError | None = None
+        try:
+            strangers = await self._strangers(model, memory, sight)
             wanted = plan(self._observed(model, memory, strangers, sight), self.policy)
-        await self._write_status(model, memory, wanted)
+            acted = bool(wanted.applies or wanted.deletes)
+            await self._act(model, memory, wanted)
+            again = acted or memory.obstacle is not None
+            memory.obstacle = None
+        except ObstructedError as error:
+            obstructed = error.answer
+            memory.obstacle = _obstacle(memory.obstacle, error)
+            if not _is_worth_a_word(memory, model, obstructed):
+                raise obstructed from error
+            again = True
+        if again:
+            wanted = plan(self._observed(model, memory, strangers, sight), self.policy)
+        await self._write_status(model, memory, wanted.status, wanted.notes)
         if "verification" not in wanted.status and not isinstance(wanted.inquiry, Question):
             # Nothing serves: what was answered before says nothing about the pods that will.
             memory.verdict = None
         self.inquire(key, wanted.inquiry)
         self.inquire_route(key, wanted.route_question)
+        if obstructed is not None:
+            # It is told by now; the queue says when to try again.
+            raise obstructed
         return wanted.requeue_after
+
+    async def tell_fault(self, key: Key, error: Exception) -> None:
+        """This object's pass met a fault of ours: say so where its users look."""
+        model = self.cache.models.get(key)
+        if model is None or model.deleting:
+            return
+        memory = self.cache.memory(model)
+        now = clock.utc_now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        found = fault(model, memory.status or {}, type(error).__name__, now)
+        await self._write_status(model, memory, found.status, found.notes)
 
     def _observed(
         self, model: ModelRecord, memory: Memory, strangers: dict[ChildRef, ChildRecord], sight: GatewaySight
@@ -98,7 +137,8 @@ class Reconciler:
         for ref in [*wanted, *needless_children(model, wanted, memory.status or {})]:
             if ref in known or (ref.kind == HTTP_ROUTE.kind and not sight.served):
                 continue
-            body = await self.api.get(ref.resource, model.key.namespace, ref.name)
+            with _doing("look at", ref):
+                body = await self.api.get(ref.resource, model.key.namespace, ref.name)
             if body is not None:
                 found[ref] = child_record(ref.kind, body)
         return found
@@ -107,14 +147,16 @@ class Reconciler:
         extra = about(model)
         for item in wanted.applies:
             try:
-                await self._apply(model, memory, item)
+                with _doing("apply", item.ref):
+                    await self._apply(model, memory, item)
             except RefusedError as error:
                 self._refuse(memory, item, error)
                 _log.warning("the API server refused %s: %s", item.ref, error.message, extra=extra)
                 break
         for gone in wanted.deletes:
             _log.info("deleting %s, which is no longer wanted", gone.ref, extra=extra)
-            await self.api.delete(gone.ref, model.key.namespace, gone.uid)
+            with _doing("delete", gone.ref, refusals=True):
+                await self.api.delete(gone.ref, model.key.namespace, gone.uid)
 
     async def _apply(self, model: ModelRecord, memory: Memory, item: Apply) -> None:
         extra = about(model)
@@ -137,17 +179,48 @@ class Reconciler:
         wait = min(REFUSED_RETRY_BASE_SECONDS * 2 ** min(attempts - 1, 20), REFUSED_RETRY_LIMIT_SECONDS)
         memory.refusals[item.ref] = Refusal(manifest_hash, error.message, attempts, clock.monotonic() + wait)
 
-    async def _write_status(self, model: ModelRecord, memory: Memory, wanted: Plan) -> None:
-        if wanted.status == memory.status:
+    async def _write_status(self, model: ModelRecord, memory: Memory, wanted: Status, notes: list[Note]) -> None:
+        if wanted == memory.status:
             return
         try:
-            written = await self.api.apply_status(model.key, wanted.status)
+            written = await self.api.apply_status(model.key, wanted)
         except NotFoundError:
             # Deleted since the cache heard of it.
             return
-        if (seconds := seconds_to_ready(memory.status or {}, wanted.status)) is not None:
+        if (seconds := seconds_to_ready(memory.status or {}, wanted)) is not None:
             self.ready_after(seconds)
-        memory.status = wanted.status
+        memory.status = wanted
         memory.status_version = int(written["metadata"]["resourceVersion"])
-        for note in wanted.notes:
+        for note in notes:
             self.recorder.tell(model, note)
+
+
+@contextmanager
+def _doing(verb: str, ref: ChildRef, *, refusals: bool = False) -> Iterator[None]:
+    """Failures in it say what was being done. `refusals`: they count among them."""
+    try:
+        yield
+    except FencedError:
+        raise
+    except (TransientError, RefusedError) as error:
+        if isinstance(error, RefusedError) and not refusals:
+            raise
+        raise ObstructedError(f"{verb} {ref}", error) from error
+
+
+def _is_worth_a_word(memory: Memory, model: ModelRecord, answer: ApiError) -> bool:
+    """Not what passes at the next attempt, unless nothing is told of this generation yet. A server that gives no answer
+    takes no status either."""
+    silent = isinstance(answer, TransientError) and answer.status == 0
+    unheard = (memory.status or {}).get("observedGeneration") != model.generation
+    return not silent and (unheard or is_told(memory.obstacle))
+
+
+def _obstacle(before: Obstacle | None, error: ObstructedError) -> Obstacle:
+    """Numbers alone (ports, milliseconds) make no other message: the first one stands."""
+    message, attempts = error.answer.message, 1
+    if before is not None and before.doing == error.doing:
+        attempts = before.attempts + 1
+        if _NUMBERS.sub("#", before.message) == _NUMBERS.sub("#", message):
+            message = before.message
+    return Obstacle(error.doing, message, isinstance(error.answer, RefusedError), attempts)

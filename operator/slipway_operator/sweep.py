@@ -22,10 +22,14 @@ from slipway_operator.workqueue import WorkQueue
 GATHER_SECONDS: Final = 1.0
 """After a reconnect every kind is listed anew; one sweep answers for all."""
 RETRY_SECONDS: Final = 5.0
+REOPEN_SECONDS: Final = 10.0
+"""Between two looks at a namespace that may not be read."""
 
 CHILD_SELECTOR: Final = f"{MANAGED_BY_LABEL}={COMPONENT}"
 POD_SELECTOR: Final = MODEL_LABEL
 """Every pod that a Service of ours may select, by whomever it was made."""
+
+_FORBIDDEN: Final = 403
 
 _log = logging.getLogger(f"{COMPONENT}.sweep")
 
@@ -62,10 +66,11 @@ class Sweep:
     async def run(self, seconds: float) -> None:
         wait = seconds
         while True:
-            # Not `wait_for`, which starts a task: at its end kopf waits for every task younger than itself.
-            timer = asyncio.get_running_loop().call_later(wait, self._requested.set)
-            await self._requested.wait()
-            timer.cancel()
+            if self._cache.closed and wait > REOPEN_SECONDS and not await self._is_requested_within(REOPEN_SECONDS):
+                await self._reopen()
+                wait -= REOPEN_SECONDS
+                continue
+            await self._is_requested_within(wait)
             await asyncio.sleep(GATHER_SECONDS)
             self._requested.clear()
             try:
@@ -76,40 +81,81 @@ class Sweep:
                 wait = min(seconds, RETRY_SECONDS)
                 _log.warning("the sweep failed and is tried again in %.0f s: %s", wait, error)
 
+    async def _is_requested_within(self, seconds: float) -> bool:
+        """Not `wait_for`, which starts a task: at its end kopf waits for every task younger than itself."""
+        until = clock.monotonic() + seconds
+        timer = asyncio.get_running_loop().call_later(seconds, self._requested.set)
+        await self._requested.wait()
+        timer.cancel()
+        if clock.monotonic() < until:
+            return True
+        self._requested.clear()
+        return False
+
+    async def _reopen(self) -> None:
+        for namespace in list(self._cache.closed):
+            try:
+                await self._namespace(namespace)
+            except ApiError as error:
+                _log.debug("the namespace %s may still not be read: %s", namespace, error)
+
     async def once(self) -> None:
         """Children before their owners: a ModelDeployment is never judged without what it has."""
         started = clock.monotonic()
-        for resource in (*CHILDREN, POD):
-            await self._children(resource)
-        if self._gateways.served:
-            await self._children(HTTP_ROUTE)
-        else:
+        if not self._gateways.served:
             # With the CRD went all of them.
             self._cache.retain_children(HTTP_ROUTE.kind, set(), sys.maxsize, None)
-        await self._models()
+        closed: ApiError | None = None
+        for namespace in self._namespaces or (None,):
+            try:
+                await self._namespace(namespace)
+            except ApiError as error:
+                if namespace is None or error.status != _FORBIDDEN:
+                    raise
+                # One namespace that is gone, or not made yet, takes nothing from the others.
+                closed = error
+                self._close(namespace, error)
+        if closed is not None and len(self._cache.closed) == len(self._namespaces):
+            raise closed
         self.primed = True
         memory.give_back()
         self._metrics.sweep_seconds.observe(clock.monotonic() - started)
         self._metrics.sweep_completed.set(clock.utc_now().timestamp())
 
-    async def _children(self, resource: Resource) -> None:
-        for namespace in self._namespaces or (None,):
-            uids: set[str] = set()
-            version = 0
-            selector = POD_SELECTOR if resource is POD else CHILD_SELECTOR
-            async for items, page_version in self._pages(resource, namespace, selector):
-                version = page_version
-                for body in items:
-                    uids.add(body["metadata"]["uid"])
-                    self._put(resource, body)
-            gone = (
-                self._cache.retain_pods(uids, version, namespace)
-                if resource is POD
-                else self._cache.retain_children(resource.kind, uids, version, namespace)
+    async def _namespace(self, namespace: str | None) -> None:
+        for resource in (*CHILDREN, POD, *((HTTP_ROUTE,) if self._gateways.served else ())):
+            await self._children(resource, namespace)
+        if namespace in self._cache.closed:
+            self._cache.closed.discard(namespace)
+            _log.info("the namespace %s may be read now and is served", namespace)
+        await self._models(namespace)
+
+    def _close(self, namespace: str, error: ApiError) -> None:
+        if namespace not in self._cache.closed:
+            self._cache.closed.add(namespace)
+            _log.warning(
+                "the namespace %s may not be read; it is served once it is there and the operator has its rights: %s",
+                namespace,
+                error.message,
             )
-            for key in gone:
-                self._repaired(resource)
-                self._queue.add(key)
+
+    async def _children(self, resource: Resource, namespace: str | None) -> None:
+        uids: set[str] = set()
+        version = 0
+        selector = POD_SELECTOR if resource is POD else CHILD_SELECTOR
+        async for items, page_version in self._pages(resource, namespace, selector):
+            version = page_version
+            for body in items:
+                uids.add(body["metadata"]["uid"])
+                self._put(resource, body)
+        gone = (
+            self._cache.retain_pods(uids, version, namespace)
+            if resource is POD
+            else self._cache.retain_children(resource.kind, uids, version, namespace)
+        )
+        for key in gone:
+            self._repaired(resource)
+            self._queue.add(key)
 
     def _repaired(self, resource: Resource) -> None:
         if self.primed:
@@ -127,22 +173,21 @@ class Sweep:
             self._repaired(resource)
             self._queue.add(owner)
 
-    async def _models(self) -> None:
-        for namespace in self._namespaces or (None,):
-            uids: set[str] = set()
-            version = 0
-            async for items, page_version in self._pages(MODEL, namespace, ""):
-                version = page_version
-                for body in items:
-                    record = model_record(body)
-                    uids.add(record.uid)
-                    if self._cache.put_model(record):
-                        self._repaired(MODEL)
-                    self._cache.check_status(record)
-                    self._queue.add(record.key)
-            for key in self._cache.retain_models(uids, version, namespace):
-                self._repaired(MODEL)
-                self._queue.forget(key)
+    async def _models(self, namespace: str | None) -> None:
+        uids: set[str] = set()
+        version = 0
+        async for items, page_version in self._pages(MODEL, namespace, ""):
+            version = page_version
+            for body in items:
+                record = model_record(body)
+                uids.add(record.uid)
+                if self._cache.put_model(record):
+                    self._repaired(MODEL)
+                self._cache.check_status(record)
+                self._queue.add(record.key)
+        for key in self._cache.retain_models(uids, version, namespace):
+            self._repaired(MODEL)
+            self._queue.forget(key)
 
     async def _pages(
         self, resource: Resource, namespace: str | None, selector: str

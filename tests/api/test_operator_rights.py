@@ -15,7 +15,7 @@ from slipway_operator.rbac import CLUSTER_PERMISSIONS, PERMISSIONS, Permission, 
 from tests.cluster.lifecycle import Cluster
 from tests.fixtures.audit import Use, uses
 from tests.fixtures.gateway import GatewayCrds, absent_at_first, gateway
-from tests.fixtures.grants import LEASE
+from tests.fixtures.grants import LEASE, allow
 from tests.fixtures.objects import Manifest, Objects
 from tests.fixtures.operator import Models, OperatorProcess, operator_process
 
@@ -151,3 +151,33 @@ def test_several_namespaces_are_served_with_a_role_in_each_and_no_other_is(
         operator.kill()
         for name in names:
             objects.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def test_a_namespace_that_goes_takes_nothing_from_the_others_and_is_served_when_it_is_made_anew(
+    cluster: Cluster, models: Models, objects: Objects, tmp_path: Path
+) -> None:
+    name = f"{objects.namespace[:50]}-other"
+    other = Objects(cluster, name)
+    objects.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    operator = operator_process(cluster, objects, tmp_path, cluster_wide=False, others=(name,))
+    try:
+        operator.start()
+        Models(other).create()
+        Models(other).wait_condition("Accepted", "True", "Valid")
+        objects.kubectl("delete", "namespace", name)
+        assert operator.stop() == 0
+        operator.start()
+        assert name in operator.log.read_text()
+        models.create()
+        models.wait_condition("Accepted", "True", "Valid")
+        assert operator.metric("namespaces_closed") == 1
+        objects.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        Models(other).create()
+        allow(objects, name)
+        Models(other).wait_condition("Accepted", "True", "Valid", timeout_seconds=60)
+        assert operator.metric("namespaces_closed") == 0
+        other.delete("service", "digits")
+        other.wait_for("service", "digits", lambda found: True, what="made anew")
+    finally:
+        operator.kill()
+        objects.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from slipway_operator.api.reasons import ConditionType
+from slipway_operator.names import child_labels
 from tests.fixtures.objects import Manifest, Objects
 from tests.fixtures.operator import Models, OperatorProcess, condition, ready
 
@@ -44,6 +46,64 @@ def owned_deployment(model: Manifest, namespace: str) -> Manifest:
     }
 
 
+def webhook(namespace: str) -> Manifest:
+    """Asked for each Deployment of the namespace, at an address where nobody answers."""
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": namespace},
+        "webhooks": [
+            {
+                "name": "away.example.com",
+                "admissionReviewVersions": ["v1"],
+                "sideEffects": "None",
+                "failurePolicy": "Fail",
+                "timeoutSeconds": 2,
+                "clientConfig": {"url": "https://127.0.0.1:9/"},
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+                "rules": [
+                    {
+                        "apiGroups": ["apps"],
+                        "apiVersions": ["v1"],
+                        "operations": ["CREATE", "UPDATE"],
+                        "resources": ["deployments"],
+                    }
+                ],
+            }
+        ],
+    }
+
+
+def keep_ingresses(namespace: str) -> list[Manifest]:
+    """A policy of the cluster, and where it holds."""
+    where = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
+    rule = {
+        "apiGroups": ["networking.k8s.io"],
+        "apiVersions": ["v1"],
+        "operations": ["DELETE"],
+        "resources": ["ingresses"],
+    }
+    group = "admissionregistration.k8s.io/v1"
+    return [
+        {
+            "apiVersion": group,
+            "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": namespace},
+            "spec": {
+                "failurePolicy": "Fail",
+                "matchConstraints": {"resourceRules": [rule]},
+                "validations": [{"expression": "false", "message": "this Ingress stays"}],
+            },
+        },
+        {
+            "apiVersion": group,
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": namespace},
+            "spec": {"policyName": namespace, "validationActions": ["Deny"], "matchResources": where},
+        },
+    ]
+
+
 def test_an_immutable_field_is_told_in_the_servers_words_and_not_tried_in_a_loop(
     models: Models, objects: Objects, stopped_operator: OperatorProcess
 ) -> None:
@@ -74,6 +134,72 @@ def test_a_rollout_without_progress_is_told_at_its_deadline_and_writes_end(
     # A pod that comes late after all is welcome.
     models.make_ready(models.wait_pods(1))
     models.wait_condition("Ready", "True", "PredictionsAnswered")
+
+
+def test_the_child_is_made_at_once_when_what_stood_in_its_way_is_removed(
+    models: Models, objects: Objects, stopped_operator: OperatorProcess
+) -> None:
+    in_the_way = owned_deployment(models.create(), objects.namespace)
+    in_the_way["metadata"]["labels"] = child_labels("digits")
+    objects.create(in_the_way)
+    stopped_operator.start()
+    models.wait_condition("Accepted", "False", "ChildRefused", timeout_seconds=30)
+    while stopped_operator.log.read_text().count("refused Deployment") < 4:
+        time.sleep(0.5)
+    # The next attempt is 16 s away.
+    objects.delete("deployment", "digits")
+    models.wait_condition("Accepted", "True", "Valid", timeout_seconds=8)
+
+
+def test_a_webhook_that_does_not_answer_is_told_in_the_servers_words_and_its_end_too(
+    models: Models, objects: Objects, operator: OperatorProcess
+) -> None:
+    objects.create(webhook(objects.namespace))
+    time.sleep(1)
+    models.create()
+    status = models.wait_condition("Accepted", "Unknown", "ChildNotWritten", timeout_seconds=30)
+    message = condition(status, "Accepted")["message"]
+    assert "cannot apply Deployment digits" in message
+    assert "away.example.com" in message
+    assert {item["type"] for item in status["conditions"]} == set(ConditionType)
+    assert condition(status, "Ready")["reason"] == "ChildNotWritten"
+    writes = operator.writes()
+    time.sleep(6)
+    assert operator.writes() - writes <= 4, "it is tried less and less, and told once"
+    objects.kubectl("delete", "validatingwebhookconfiguration", objects.namespace)
+    models.wait_condition("Accepted", "True", "Valid", timeout_seconds=60)
+
+
+def test_a_child_that_may_not_be_deleted_is_told_in_the_servers_words(
+    models: Models, objects: Objects, operator: OperatorProcess
+) -> None:
+    for manifest in keep_ingresses(objects.namespace):
+        objects.create(manifest)
+    models.create(exposure={"ingress": {"host": "digits.example.com"}})
+    models.make_ready(models.wait_pods(1))
+    models.wait_condition("Ready", "True", "PredictionsAnswered")
+    time.sleep(2)
+    models.change(exposure=None)
+    status = models.wait_condition("Accepted", "False", "ChildRefused", timeout_seconds=30)
+    message = condition(status, "Accepted")["message"]
+    assert "refuses to delete Ingress digits" in message
+    assert "this Ingress stays" in message
+    assert condition(status, "Stalled")["status"] == "True"
+    objects.kubectl("delete", "validatingadmissionpolicybinding", objects.namespace)
+    objects.wait_gone("ingress", "digits", timeout_seconds=60)
+    models.wait_condition("Ready", "True", "PredictionsAnswered", timeout_seconds=30)
+
+
+def test_what_holds_up_the_end_of_a_child_is_named(models: Models, objects: Objects, operator: OperatorProcess) -> None:
+    models.create()
+    models.wait_condition("Accepted", "True", "Valid")
+    objects.patch("service", "digits", {"metadata": {"finalizers": ["example.com/hold"]}})
+    objects.delete("service", "digits")
+    status = models.wait_condition("Accepted", "Unknown", "Reconciling")
+    assert "Service digits" in condition(status, "Ready")["message"]
+    assert "example.com/hold" in condition(status, "Ready")["message"]
+    objects.patch("service", "digits", {"metadata": {"finalizers": None}})
+    models.wait_condition("Accepted", "True", "Valid")
 
 
 @pytest.mark.feature("root-cause")

@@ -59,6 +59,9 @@ class Reason(StrEnum):
     """The spec itself is what is served."""
     CHILD_REFUSED = "ChildRefused"
     """The API server refused a child. The message holds its own words."""
+    CHILD_NOT_WRITTEN = "ChildNotWritten"
+    """The API server neither took a child nor refused it: a webhook does not answer, or the operator lacks a right. The
+    message holds its own words. The operator keeps trying."""
     PREDICTIONS_ANSWERED = "PredictionsAnswered"
     """Pods of this generation are ready, and one of them answered a prediction through the Service. Where the
     installation does not ask (`operator.verifyPredictions`), and for images that cannot be asked, the prediction that
@@ -148,4 +151,4 @@ class Reason(StrEnum):
     ACTIVE = "Active"
     """`spec.paused` is false: the operator acts on this object."""
     INTERNAL_ERROR = "InternalError"
-    """A fault of the operator. It keeps trying; its log has the traceback."""
+    """A fault of the operator. It tries again every five minutes and with each change; its log has the traceback."""
