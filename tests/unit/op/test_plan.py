@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from slipway_operator.cache import Memory, Refusal
-from slipway_operator.plan import plan
+from slipway_operator.plan import needless_children, plan
 from slipway_operator.records import child_record
 from slipway_operator.resources import ChildRef
 from tests.fixtures.operator import ready
@@ -296,3 +296,13 @@ def test_a_url_is_told_only_with_an_address() -> None:
     children = applied(plan_of(bare))
     children[ingress] = replace(children[ingress], addresses=("fd00::9",))
     assert plan_of(bare, children).status["url"] == "http://[fd00::9]/"
+
+
+def test_what_an_earlier_spec_may_have_needed_is_looked_up_only_while_a_new_one_is_carried_out() -> None:
+    of = model(generation=2, replicas=2)
+    wanted = [item.ref for item in plan_of(of).applies]
+    looked_up = needless_children(of, wanted, {"observedGeneration": 1})
+    assert [ref.kind for ref in looked_up] == ["NetworkPolicy", "Ingress", "HTTPRoute"]
+    assert {ref.name for ref in looked_up} == {KEY.name}
+    assert needless_children(of, wanted, {"observedGeneration": 2}) == []
+    assert needless_children(of, wanted, {}) == []
