@@ -67,7 +67,7 @@ def test_predictions_beyond_the_bound_are_refused_over_every_protocol_and_nothin
             refused = httpx.post(bounded.uri + path, json=body)
             assert (refused.status_code, refused.json()["code"]) == (429, "concurrency_limit"), path
             assert int(refused.headers["retry-after"]) >= 1
-            for words in (f"{LIMIT} predictions are in flight", "spec.traffic.maxConcurrency"):
+            for words in (f"one pod may hold: {LIMIT}", "spec.traffic.maxConcurrency"):
                 assert words in refused.json()["error"]
         with pytest.raises(InferenceServerException) as caught:
             over_grpc(bounded, 1)

@@ -34,8 +34,8 @@ def too_many(limit: int) -> ApiError:
     return ApiError(
         429,
         "concurrency_limit",
-        f"{limit} predictions are in flight, as many as spec.traffic.maxConcurrency (maxConcurrency in the runtime's"
-        " configuration) allows in one pod. Try again later, raise it, or run more pods.",
+        f"As many predictions are in flight as one pod may hold: {limit}, by spec.traffic.maxConcurrency"
+        " (maxConcurrency in the runtime's configuration). Try again later, raise it, or run more pods.",
         headers=retry_after(_FLIGHT_SECONDS),
     )
 

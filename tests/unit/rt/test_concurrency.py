@@ -37,7 +37,7 @@ def test_what_exceeds_the_bound_is_refused_in_words_and_with_the_time_to_come_ba
         refused = answers[3][0]
         assert refused.body["code"] == "concurrency_limit"
         assert refused.body["retryable"] is True
-        for words in ("2 predictions are in flight", "spec.traffic.maxConcurrency", "Try again later", "more pods"):
+        for words in ("one pod may hold: 2", "spec.traffic.maxConcurrency", "Try again later", "more pods"):
             assert words in refused.body["error"]
         assert int(refused.headers["retry-after"]) in (1, 2)
         assert "connection" not in refused.headers, "the connection stays open"

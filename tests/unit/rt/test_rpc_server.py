@@ -294,7 +294,7 @@ def test_calls_and_messages_beyond_the_bound_are_refused_and_places_are_given_ba
         assert server.dispatch.changed.wait(10)
         caught: Any = failed(lambda: stub.ModelInfer(request_of(1, 2)))
         assert caught.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert "1 predictions are in flight, as many as spec.traffic.maxConcurrency" in caught.details()
+        assert "one pod may hold: 1, by spec.traffic.maxConcurrency" in caught.details()
         metadata = dict(caught.trailing_metadata())
         assert metadata["error-code"] == "concurrency_limit"
         assert metadata["retry-after"] in ("1", "2")
