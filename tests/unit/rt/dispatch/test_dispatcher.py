@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -13,7 +12,6 @@ import pytest
 from slipway_runtime.batching.policy import BatchingPolicy, LatencyTarget
 from slipway_runtime.contract import BatchingMode
 from slipway_runtime.dispatch import answers
-from slipway_runtime.dispatch.ticket import Ticket
 from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.signature import Signature
 from tests.unit.rt.dispatch.scripted import (
@@ -382,28 +380,5 @@ def test_a_batch_that_was_handed_over_early_is_timed_from_when_the_slot_was_its_
         assert count == 2
         # The engine says that the second took a millisecond, however long it lay there.
         assert seconds < 0.05
-
-    play(scenario)
-
-
-def test_answers_that_take_long_to_write_leave_less_time_for_batches() -> None:
-    async def scenario() -> None:
-        policy = BatchingPolicy(max_batch_size=16, target=LatencyTarget(0.5))
-        client = make_client(policy=policy)
-        scheduler = client.dispatcher.scheduler
-        hand_on = client._done
-
-        def slowly(ticket: Ticket) -> None:
-            time.sleep(0.004)
-            hand_on(ticket)
-
-        client._done = slowly  # type: ignore[method-assign]
-        for _ in range(2):
-            for row in range(16):
-                client.submit(row)
-            await settle()
-            client.engine.end()
-        assert 16 * 0.004 <= scheduler.aftermath_seconds < 0.25, "the last one of a batch waits for all before it"
-        assert scheduler.target_seconds == pytest.approx(0.5 - scheduler.aftermath_seconds)
 
     play(scenario)
