@@ -36,7 +36,7 @@ HOST: Final = "digits.models.example.com"
 SECURE_HOST: Final = "digits.secure.example.com"
 PARENT: Final = {"name": "edge", "namespace": INFRA}
 REQUEST_SECONDS: Final = 4
-NOTICED_SECONDS: Final = 20
+NOTICED_SECONDS: Final = 40
 """Gateways are looked at every 10 s."""
 
 
@@ -164,7 +164,7 @@ def test_predictions_come_through_a_gateway_of_another_namespace_by_host(site: S
 
 def test_an_accepted_route_that_leads_nowhere_has_no_url_until_it_answers(site: Site) -> None:
     """Traefik accepts it, and does not know for which name it must check the certificate of the pods."""
-    wait_route(site.slow, "RouteUnanswered", "not by a pod of this model", seconds=40)
+    wait_route(site.slow, "RouteUnanswered", "not by a pod of this model")
     assert site.slow.conditions()["Ready"]["status"] == "True"
     assert site.sum().status_code >= 400
     authority = {"name": "authority", "namespace": MODELS}
@@ -186,7 +186,7 @@ def test_an_accepted_route_that_leads_nowhere_has_no_url_until_it_answers(site: 
         }
     )
     # No listener without a host name: the URL is the Gateway's address, with the path.
-    wait_route(site.slow, "RouteAccepted", url=f"http://{site.address}/models/slow/", seconds=40)
+    wait_route(site.slow, "RouteAccepted", url=f"http://{site.address}/models/slow/")
     assert site.sum().json()["outputs"][0]["data"] == [3.0]
     numbers = triton.InferInput("x", [1, 2], "FP32")
     numbers.set_data_from_numpy(np.asarray([[1.0, 2.0]], np.float32))
