@@ -49,7 +49,8 @@ def main() -> int:
         correct = run(steps)
     except KeyboardInterrupt:
         print(
-            "\nInterrupted. Type it again to go on, or clean up with:\n  .venv/bin/python -m tests.cluster down --name demo"
+            "\nInterrupted. Type it again to go on, or clean up with:\n"
+            f"  .venv/bin/python -m tests.cluster down --name {CLUSTER}"
         )
         return 130
     except (ClusterError, RuntimeError, OSError, subprocess.CalledProcessError, httpx.HTTPError) as error:
