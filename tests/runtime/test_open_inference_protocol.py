@@ -269,7 +269,9 @@ def test_knows_no_other_route(client: httpx.Client, path: str) -> None:
     check_error(client.get(path), 404, "route_not_found")
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", INFER), ("DELETE", "/v2"), ("PUT", "/predict")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", INFER), ("DELETE", "/v2"), ("PUT", "/predict"), ("GET", "/slipway/verify")]
+)
 def test_names_the_methods_that_are_answered(client: httpx.Client, method: str, path: str) -> None:
     response = client.request(method, path)
     check_error(response, 405, "method_not_allowed")

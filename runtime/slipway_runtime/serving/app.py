@@ -8,6 +8,7 @@ from typing import Final, NoReturn
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
+from slipway_runtime.contract import VERIFY_PATH
 from slipway_runtime.protocol.errors import ApiError
 from slipway_runtime.serving.about import READ, Served, add_about, check_model
 from slipway_runtime.serving.exchange import error_response, exchange_of
@@ -68,6 +69,7 @@ def _add_predictions(app: FastAPI, name: str, predict: Predict | None) -> None:
     for path in _PREDICTIONS:
         app.add_route(path, answer, methods=["POST"])
         app.add_route(path, refuse_method, methods=READ)
+    app.add_route(VERIFY_PATH, refuse_method, methods=READ)
     for path in ("/v1/models/{model}:{verb}", "/v1/models/{model}/versions/{version}:{verb}"):
         app.add_route(path, refuse_verb, methods=["POST"])
     for path in _STREAMS:
