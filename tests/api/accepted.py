@@ -36,6 +36,15 @@ ACCEPTED: Final = (
     Accepted("a quantity that begins with a point", manifest(resources(requests={"cpu": ".5"}))),
     Accepted("a request equal to its limit", manifest(resources(requests={"cpu": "1000m"}, limits={"cpu": 1}))),
     Accepted("a request without a limit", manifest(resources(requests={"cpu": 4}, limits={"memory": "1Gi"}))),
+    Accepted(
+        "a label and an annotation of the pod as variables",
+        manifest(
+            env(
+                {"name": "TEAM", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['example.com/team']"}}},
+                {"name": "COST", "valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations['cost_center']"}}},
+            )
+        ),
+    ),
     Accepted("huge pages", manifest(resources(limits={"hugepages-2Mi": "64Mi", "memory": "1Gi"}))),
     Accepted("another extended resource", manifest(resources(gpu={"count": 1}, limits={"rdma/hca": 1}))),
     Accepted("GPUs of another vendor", manifest(resources(gpu={"count": 1, "resourceName": "amd.com/gpu"}))),

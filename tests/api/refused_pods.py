@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from tests.api.manifests import Refused, ingress, manifest, pods
+from tests.api.manifests import Manifest, Refused, ingress, manifest, pods
+
+
+def chosen(**requirement: Any) -> Manifest:
+    """Pods by one requirement on a label."""
+    return {"podSelector": {"matchExpressions": [{"key": "team"} | requirement]}}
+
+
+def nodes(**requirement: Any) -> Manifest:
+    """The same for nodes that pods need."""
+    terms = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "cores"} | requirement]}]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+
+
+NODE_VALUES: Final = (
+    "spec.podTemplate.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
+    ".matchExpressions[0].values"
+)
 
 PODS: Final = (
     # disruption
@@ -33,7 +50,90 @@ PODS: Final = (
         "spec.networkPolicy.clients",
         ("got none", "the pods of the Ingress or Gateway controller", "Set the namespace"),
     ),
+    Refused(
+        "a peer by no value",
+        manifest({"networkPolicy": {"clients": [chosen(operator="In")]}}),
+        "spec.networkPolicy.clients[0].podSelector.matchExpressions[0].values",
+        ("got none", "In or NotIn", "Write one"),
+    ),
+    Refused(
+        "a peer by values that nobody compares",
+        manifest({"networkPolicy": {"clients": [chosen(operator="Exists", values=["a"])]}}),
+        "spec.networkPolicy.clients[0].podSelector.matchExpressions[0].values",
+        ("'a'", "Exists or DoesNotExist", "Remove it"),
+    ),
+    Refused(
+        "a peer by a value that no label has",
+        manifest({"networkPolicy": {"clients": [chosen(operator="NotIn", values=["a", "b c"])]}}),
+        "spec.networkPolicy.clients[0].podSelector.matchExpressions[0].values",
+        ("'b c'", "a letter or digit at both ends", "Correct the value"),
+    ),
     # podTemplate
+    Refused(
+        "an annotation's key with a space",
+        manifest(pods(annotations={"my team": "vision"})),
+        "spec.podTemplate.annotations",
+        ("'my team'", "[DOMAIN/]NAME", "Correct the key"),
+    ),
+    Refused(
+        "nodes by no value",
+        manifest(pods(affinity=nodes(operator="In"))),
+        NODE_VALUES,
+        ("got none", "In or NotIn", "Write one"),
+    ),
+    Refused(
+        "nodes by values that nobody compares",
+        manifest(pods(affinity=nodes(operator="DoesNotExist", values=["a"]))),
+        NODE_VALUES,
+        ("'a'", "Exists or DoesNotExist", "Remove it"),
+    ),
+    Refused(
+        "nodes by a value that no label has",
+        manifest(pods(affinity=nodes(operator="In", values=["a b"]))),
+        NODE_VALUES,
+        ("'a b'", "a letter or digit at both ends", "Correct the value"),
+    ),
+    Refused(
+        "nodes with more than a word",
+        manifest(pods(affinity=nodes(operator="Gt", values=["many"]))),
+        NODE_VALUES,
+        ("exactly one whole number", "Gt or Lt", "Write one"),
+    ),
+    Refused(
+        "a place that is no label",
+        manifest(pods(topologySpreadConstraints=[{"topologyKey": "my zone"}])),
+        "spec.podTemplate.topologySpreadConstraints[0].topologyKey",
+        ("'my zone'", "[DOMAIN/]NAME", "Correct it"),
+    ),
+    Refused(
+        "a taint's value with a space",
+        manifest(pods(tolerations=[{"key": "team", "value": "the vision"}])),
+        "spec.podTemplate.tolerations[0].value",
+        ("'the vision'", "a letter or digit at both ends", "Correct the value"),
+    ),
+    *(
+        Refused(
+            f"a mount that leads to another path: {path}",
+            manifest(pods(volumes=[{"name": "a", "emptyDir": {}}], volumeMounts=[{"name": "a", "mountPath": path}])),
+            "spec.podTemplate.volumeMounts[0].mountPath",
+            (f"'{path}'", "without empty parts", "Write the path"),
+        )
+        for path in ("/a/../tmp", "//tmp", "/etc//slipway", "/a/./b", "/models/")
+    ),
+    *(
+        Refused(
+            f"a part of a volume that lies outside of it: {path}",
+            manifest(
+                pods(
+                    volumes=[{"name": "a", "emptyDir": {}}],
+                    volumeMounts=[{"name": "a", "mountPath": "/a", "subPath": path}],
+                )
+            ),
+            "spec.podTemplate.volumeMounts[0].subPath",
+            (f"'{path}'", "within the volume", "Write it from"),
+        )
+        for path in ("../other", "/absolute", "a/..")
+    ),
     Refused(
         "a label of the operator's",
         manifest(pods(labels={"app.kubernetes.io/instance": "other"})),

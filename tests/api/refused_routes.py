@@ -179,6 +179,18 @@ ROUTES: Final = (
         "tls without a host", manifest(ingress(tls=TLS)), "spec.exposure.ingress.host", ("Required value", "Set spec")
     ),
     Refused(
+        "an address in the place of a host",
+        manifest(ingress(host="10.0.0.1")),
+        "spec.exposure.ingress.host",
+        ("'10.0.0.1'", "a name and not an address", "leave it out"),
+    ),
+    Refused(
+        "an annotation of the Ingress with a space in its key",
+        manifest(ingress(host="digits.example.com", annotations={"my team": "vision"})),
+        "spec.exposure.ingress.annotations",
+        ("'my team'", "[DOMAIN/]NAME", "Correct the key"),
+    ),
+    Refused(
         "a URL in the place of a host",
         manifest(ingress(host="https://digits.example.com")),
         "spec.exposure.ingress.host",

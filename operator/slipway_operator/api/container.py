@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
 
@@ -54,12 +54,39 @@ class KeySelector(ApiModel):
     """True: start without the variable when the object or the key is missing."""
 
 
+_POD_FIELDS: Final = (
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+    "spec.nodeName",
+    "spec.serviceAccountName",
+    "status.hostIP",
+    "status.hostIPs",
+    "status.podIP",
+    "status.podIPs",
+)
+
+
 class FieldSelector(ApiModel):
     """A field of the pod."""
 
     model_config = ConfigDict(json_schema_extra=map_atomic())
 
-    field_path: Annotated[str, Field(min_length=1, max_length=253)]
+    field_path: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=253,
+            json_schema_extra=rules(
+                Rule(
+                    f"self in {list(_POD_FIELDS)} ||"
+                    r""" self.matches("^metadata[.](labels|annotations)\\['[-A-Za-z0-9_./]+'\\]$")""",
+                    f"got '{{self}}', expected one of {', '.join(_POD_FIELDS)}, metadata.labels['KEY'] and"
+                    " metadata.annotations['KEY']. Correct it.",
+                )
+            ),
+        ),
+    ]
     """For example `metadata.name` or `status.podIP`."""
 
 
@@ -143,7 +170,21 @@ class EnvFromSource(ApiModel):
     """A Secret. The operator never reads it."""
     config_map_ref: EnvironmentSource | None = None
     """A ConfigMap."""
-    prefix: Annotated[str, Field(max_length=128)] | None = None
+    prefix: (
+        Annotated[
+            str,
+            Field(
+                max_length=128,
+                json_schema_extra=rules(
+                    Rule(
+                        "self.matches('^([-._a-zA-Z][-._a-zA-Z0-9]*)?$')",
+                        "got '{self}', expected letters, digits, -, _ and '.', not beginning with a digit. Correct it.",
+                    )
+                ),
+            ),
+        ]
+        | None
+    ) = None
     """Put before each name."""
 
 
@@ -158,7 +199,8 @@ class Gpu(ApiModel):
             max_length=253,
             json_schema_extra=rules(
                 Rule(
-                    r"self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')",
+                    "!self.startsWith('requests.') &&"
+                    r" self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$')",
                     "got '{self}', expected DOMAIN/NAME such as nvidia.com/gpu, amd.com/gpu or nvidia.com/mig-1g.5gb."
                     " Look at the allocatable resources of your nodes: kubectl describe nodes",
                 )
@@ -175,6 +217,14 @@ _EXCEEDING = (
 _EXCEEDING_TEXT = (
     _EXCEEDING + '.map(name, name + " \'" + string(self.requests[name]) + "\', expected at most the limit \'" +'
     ' string(self.limits[name]) + "\'")[0]'
+)
+
+
+_BROKEN: Final = "self.limits.filter(name, name.contains('/') && !string(self.limits[name]).matches('^[0-9]+$'))"
+_UNLIMITED: Final = (
+    "self.requests.filter(name, (name.contains('/') || name.startsWith('hugepages-')) &&"
+    " !(has(self.gpu) && name == self.gpu.resourceName) &&"
+    " !(has(self.limits) && name in self.limits && string(self.limits[name]) == string(self.requests[name])))"
 )
 
 
@@ -199,6 +249,24 @@ class Resources(ApiModel):
                 "got '{string(self.sharedMemory)}', expected at most the limit of memory, of which it is a part. Lower"
                 " it, or raise the limit.",
                 field_path=".sharedMemory",
+            ),
+            Rule(
+                f"!has(self.limits) || {_BROKEN}.size() == 0",
+                f'got {{{_BROKEN}.map(name, name + " \'" + string(self.limits[name]) + "\'")[0]}}, expected a'
+                " whole number, because devices are not divided. Write one; slices of GPUs have names of their own.",
+                field_path=".limits",
+            ),
+            Rule(
+                f"!has(self.requests) || {_UNLIMITED}.size() == 0",
+                f"lists '{{{_UNLIMITED}[0]}}', expected the same amount in spec.resources.limits, because Kubernetes"
+                " gives out no more of it than there is. Write it there too, or there alone.",
+                field_path=".requests",
+            ),
+            Rule(
+                "!has(self.limits) || !self.limits.exists(name, name.startsWith('hugepages-')) ||"
+                " ['cpu', 'memory'].exists(name, name in self.limits || (has(self.requests) && name in self.requests))",
+                "lists huge pages, expected cpu or memory beside them, without which Kubernetes gives none. Write one too.",
+                field_path=".limits",
             ),
             Rule(
                 f"!has(self.requests) || !has(self.limits) || {_EXCEEDING}.size() == 0",

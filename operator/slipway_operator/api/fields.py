@@ -12,9 +12,9 @@ _LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _DNS_NAME: Final = rf"^{_LABEL}(\\.{_LABEL})*$"
 
 
-def _dns_name(message: str) -> Any:
+def _dns_name(message: str, *further: Rule) -> Any:
     rule = Rule(f"self.matches('{_DNS_NAME}')", message)
-    return Field(min_length=1, max_length=253, json_schema_extra=rules(rule))
+    return Field(min_length=1, max_length=253, json_schema_extra=rules(rule, *further))
 
 
 ObjectName = Annotated[
@@ -29,7 +29,11 @@ HostName = Annotated[
     str,
     _dns_name(
         "got '{self}', expected a host name such as models.example.com, in lower case and without scheme, port, path"
-        " or *. Correct the name."
+        " or *. Correct the name.",
+        Rule(
+            "!self.matches('^[0-9.]+$')",
+            "got '{self}', expected a name and not an address. Write a host name, or leave it out for all hosts.",
+        ),
     ),
 ]
 
@@ -91,12 +95,26 @@ ResourceList = Annotated[
     ),
 ]
 
-Annotations = Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=64)]
+_ANNOTATION_KEY: Final = r"^([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$"
+
+Annotations = Annotated[
+    dict[str, Annotated[str, Field(max_length=4096)]],
+    Field(
+        max_length=64,
+        json_schema_extra=rules(
+            Rule(
+                f"self.all(key, key.matches('{_ANNOTATION_KEY}'))",
+                f"lists '{{self.filter(key, !key.matches('{_ANNOTATION_KEY}'))[0]}}', expected [DOMAIN/]NAME of"
+                " letters, digits, -, _ and '.'. Correct the key.",
+            )
+        ),
+    ),
+]
 
 LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
 
 _LABEL_KEY: Final = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$"
-_LABEL_VALUE: Final = "^([A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?)?$"
+LABEL_VALUE: Final = "^([A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?)?$"
 
 LabelMap = Annotated[
     dict[LabelKey, Annotated[str, Field(max_length=63)]],
@@ -109,10 +127,26 @@ LabelMap = Annotated[
                 " letters, digits, -, _ and '.'. Correct the key.",
             ),
             Rule(
-                f"self.all(key, self[key].matches('{_LABEL_VALUE}'))",
-                f"the value of '{{self.filter(key, !self[key].matches('{_LABEL_VALUE}'))[0]}}' is no label's, expected"
+                f"self.all(key, self[key].matches('{LABEL_VALUE}'))",
+                f"the value of '{{self.filter(key, !self[key].matches('{LABEL_VALUE}'))[0]}}' is no label's, expected"
                 " letters, digits, -, _ and '.', with a letter or digit at both ends. Correct the value.",
             ),
         ),
     ),
 ]
+
+LabelName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=317,
+        json_schema_extra=rules(
+            Rule(
+                f"self.matches('{_LABEL_KEY}')",
+                "got '{self}', expected [DOMAIN/]NAME of letters, digits, -, _ and '.', such as"
+                " topology.kubernetes.io/zone. Correct it.",
+            )
+        ),
+    ),
+]
+"""The key of one label, or of one taint."""

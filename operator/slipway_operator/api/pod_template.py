@@ -112,10 +112,30 @@ _MountPath = Annotated[
                 "got '{self}', expected an absolute path such as /models, without ':'. Write it from the root.",
             ),
             Rule(
+                "!self.matches('//|/[.][.]?(/|$)|[^/]/$')",
+                "got '{self}', expected a path without empty parts, '.' and '..', and without / at its end. Write the"
+                " path that it leads to.",
+            ),
+            Rule(
                 f"!({_TAKEN})",
                 f"got '{{self}}', expected a path outside of the operator's own: {', '.join(MOUNT_PATHS)}. Choose"
                 " another.",
             ),
+        ),
+    ),
+]
+
+
+_SubPath = Annotated[
+    str,
+    Field(
+        max_length=1024,
+        json_schema_extra=rules(
+            Rule(
+                "!self.startsWith('/') && !self.matches('(^|/)[.][.](/|$)')",
+                "got '{self}', expected a path within the volume, without / before it and without '..'. Write it from"
+                " the volume's own folder.",
+            )
         ),
     ),
 ]
@@ -128,7 +148,7 @@ class VolumeMount(ApiModel):
     """Name of the volume."""
     mount_path: _MountPath
     """Folder in the container."""
-    sub_path: Annotated[str, Field(max_length=1024)] | None = None
+    sub_path: _SubPath | None = None
     """Only this folder or file of the volume."""
     read_only: bool = False
     """Whether nothing may be written."""

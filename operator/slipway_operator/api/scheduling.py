@@ -2,20 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from slipway_operator.api.fields import LabelKey, LabelMap
+from slipway_operator.api.fields import LABEL_VALUE, LabelMap, LabelName
 from slipway_operator.api.schema import ApiModel, Rule, list_atomic, list_map, map_atomic, rules
 
-Values = Annotated[list[Annotated[str, Field(max_length=63)]], Field(max_length=64, json_schema_extra=list_atomic())]
+Values = Annotated[list[Annotated[str, Field(max_length=63)]], Field(max_length=48, json_schema_extra=list_atomic())]
+
+
+_GIVEN = "(has(self.values) && self.values.size() > 0)"
+
+
+def _compared(*, numbers: bool) -> dict[str, Any]:
+    """Rules on `values`, which each operator wants in its own way. `numbers`: some compare them as numbers."""
+    found = [
+        Rule(
+            f"!(self.operator in ['In', 'NotIn']) || {_GIVEN}",
+            "got none, expected one or more where operator is In or NotIn. Write one, or set operator to Exists.",
+            field_path=".values",
+            reason="FieldValueRequired",
+        ),
+        Rule(
+            f"!(self.operator in ['Exists', 'DoesNotExist']) || !{_GIVEN}",
+            "got '{self.values[0]}', expected none where operator is Exists or DoesNotExist. Remove it, or set operator"
+            " to In.",
+            field_path=".values",
+        ),
+        Rule(
+            f"!(self.operator in ['In', 'NotIn']) || !{_GIVEN} ||"
+            f" self.values.all(value, value.matches('{LABEL_VALUE}'))",
+            f"lists '{{self.values.filter(value, !value.matches('{LABEL_VALUE}'))[0]}}', expected letters, digits, -, _"
+            " and '.', with a letter or digit at both ends. Correct the value.",
+            field_path=".values",
+        ),
+    ]
+    if numbers:
+        found.append(
+            Rule(
+                f"!(self.operator in ['Gt', 'Lt']) || ({_GIVEN} && self.values.size() == 1 &&"
+                " self.values[0].matches('^-?[0-9]+$'))",
+                "expected exactly one whole number where operator is Gt or Lt, in quotes. Write one.",
+                field_path=".values",
+            )
+        )
+    return rules(*found)
 
 
 class NodeRequirement(ApiModel):
     """One condition on a node's labels."""
 
-    key: LabelKey
+    model_config = ConfigDict(json_schema_extra=_compared(numbers=True))
+
+    key: LabelName
     """The label."""
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
     """How it is compared with `values`."""
@@ -67,7 +107,9 @@ class NodeAffinity(ApiModel):
 class PodRequirement(ApiModel):
     """One condition on a pod's labels."""
 
-    key: LabelKey
+    model_config = ConfigDict(json_schema_extra=_compared(numbers=False))
+
+    key: LabelName
     """The label."""
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
     """How it is compared with `values`."""
@@ -91,7 +133,7 @@ class PodTerm(ApiModel):
 
     label_selector: PodSelector
     """The pods, in the namespace of the ModelDeployment."""
-    topology_key: LabelKey
+    topology_key: LabelName
     """Nodes with the same value of this label are one place."""
 
 
@@ -145,6 +187,12 @@ class Toleration(ApiModel):
                 field_path=".tolerationSeconds",
             ),
             Rule(
+                f"!has(self.value) || self.value.matches('{LABEL_VALUE}')",
+                "got '{self.value}', expected letters, digits, -, _ and '.', with a letter or digit at both ends."
+                " Correct the value.",
+                field_path=".value",
+            ),
+            Rule(
                 "has(self.key) || self.operator == 'Exists'",
                 "needs a key where operator is Equal. Set it, or set operator to Exists for every taint.",
                 field_path=".key",
@@ -153,7 +201,7 @@ class Toleration(ApiModel):
         )
     )
 
-    key: LabelKey | None = None
+    key: LabelName | None = None
     """The taint's key. Every taint when unset."""
     operator: Literal["Exists", "Equal"] = "Equal"
     """Whether `value` is compared."""
@@ -179,7 +227,7 @@ class TopologySpread(ApiModel):
         )
     )
 
-    topology_key: LabelKey
+    topology_key: LabelName
     """Nodes with the same value of this label are one place."""
     max_skew: Annotated[int, Field(ge=1, le=1000)] = 1
     """By how many pods two places may differ."""

@@ -232,6 +232,15 @@ class ModelDeploymentSpec(ApiModel):
                 field_path=".exposure.ingress.maxBodyBytes",
             ),
             Rule(
+                "!has(self.artifact.cache) || !has(self.artifact.cache.sizeLimit) || !has(self.resources) ||"
+                " !has(self.resources.limits) || !('ephemeral-storage' in self.resources.limits) ||"
+                " quantity(string(self.artifact.cache.sizeLimit)).compareTo("
+                "quantity(string(self.resources.limits['ephemeral-storage']))) <= 0",
+                "got '{string(self.artifact.cache.sizeLimit)}', expected at most the limit of ephemeral-storage in"
+                " spec.resources.limits, at which the pod is evicted. Lower it, or raise the limit.",
+                field_path=".artifact.cache.sizeLimit",
+            ),
+            Rule(
                 f"!has(self.batching) || self.batching.objective != 'Efficiency' || has(self.sla) || has({_DELAY})",
                 "got 'Efficiency', needs to know how long it may wait. Set a target in spec.sla or"
                 " spec.batching.maxQueueDelayMilliseconds.",
