@@ -265,7 +265,8 @@ class Resources(ApiModel):
             Rule(
                 "!has(self.limits) || !self.limits.exists(name, name.startsWith('hugepages-')) ||"
                 " ['cpu', 'memory'].exists(name, name in self.limits || (has(self.requests) && name in self.requests))",
-                "lists huge pages, expected cpu or memory beside them, without which Kubernetes gives none. Write one too.",
+                "lists huge pages, expected cpu or memory beside them, without which Kubernetes gives none. Write one"
+                " too.",
                 field_path=".limits",
             ),
             Rule(
