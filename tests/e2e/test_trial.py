@@ -14,6 +14,7 @@ import pytest
 from tests.cluster.lifecycle import Cluster
 from tests.e2e.conftest import Digits, make_deploy
 from tests.e2e.models import CREDENTIALS, QUICK_START, Model
+from tests.fixtures.described import event_ages, in_order_of_time
 from tests.stack.images import Images
 from tests.stack.store import Store
 
@@ -23,8 +24,13 @@ NAMESPACE: Final = "slipway-e2e-trial"
 PUT_BACK_SECONDS: Final = 5
 TOLD_SECONDS: Final = 90
 REQUESTS: Final = {"cpu": "10m", "memory": "256Mi"}
-QUOTA: Final = {"pods": "12", "requests.cpu": "4", "requests.memory": "16Gi"}
+QUOTA: Final = {"pods": "20", "requests.cpu": "4", "requests.memory": "16Gi"}
 URI: Final = "s3://models/digits/model.pt"
+WRONG_KEYS: Final = "wrong-keys"
+"""A Secret whose secret key is not the store's."""
+TAKEN: Final = "name-taken"
+"""A Service that somebody else has made."""
+RESTARTS: Final = 3
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +42,11 @@ def deploy(installed: Cluster, store: Store, digits: Digits) -> Iterator[Callabl
     )
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "team", "namespace": NAMESPACE}}
     installed.kubectl("apply", "-f", "-", stdin=json.dumps(quota | {"spec": {"hard": QUOTA}}))
+    keys = store.environment | {"AWS_SECRET_ACCESS_KEY": "not-the-one"}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": WRONG_KEYS, "namespace": NAMESPACE}}
+    installed.kubectl("apply", "-f", "-", stdin=json.dumps(secret | {"stringData": keys}))
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": TAKEN, "namespace": NAMESPACE}}
+    installed.kubectl("apply", "-f", "-", stdin=json.dumps(service | {"spec": {"ports": [{"port": 80}]}}))
     yield make_deploy(installed, store, digits, NAMESPACE)
     installed.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
@@ -63,10 +74,16 @@ def broken(deploy: Callable[..., Model], images: Images) -> Mapping[str, Model]:
         "no-requests": {"resources": None},
         "no-image": {"runtime": {"image": missing_image}},
         "too-large": {"resources": {"requests": REQUESTS, "limits": {"nvidia.com/gpu": "64"}}},
+        "wrong-keys": {"artifact": artifact(credentials={"secretRef": {"name": WRONG_KEYS}})},
+        "no-store": {"artifact": {"uri": "https://no-such-host.invalid/model.pt"}},
+        "bad-sample": {"runtime": QUICK_START | {"warmup": {"samples": [{"inputs": [SAMPLE]}]}}},
+        TAKEN: {},
     }
     return {name: deploy(name, **{"resources": {"requests": REQUESTS}} | blocks) for name, blocks in wrong.items()}
 
 
+SAMPLE: Final = {"name": "pixels", "datatype": "FP32", "shape": [1, 1, 9, 9]}
+"""Of an input that the model does not have."""
 CAUSES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "wrong-uri": ("ArtifactNotFound", ("no-such-model.pt", "s3://models/digits/")),
     "bad-digest": ("DigestMismatch", ("sha256:" + "0" * 64, "expected")),
@@ -75,6 +92,10 @@ CAUSES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "no-requests": ("PodRefused", ("quota", "team", "must specify requests.cpu", "requests.memory")),
     "no-image": ("ImagePullFailed", (":no-such-tag",)),
     "too-large": ("Unschedulable", ("nvidia.com/gpu",)),
+    "wrong-keys": ("ArtifactForbidden", ("SignatureDoesNotMatch", "Check the keys")),
+    "no-store": ("ArtifactUnreachable", ("no-such-host.invalid", "does not resolve")),
+    "bad-sample": ("WarmUpFailed", ("pixels", "the model takes image", "spec.runtime.warmup")),
+    TAKEN: ("NameConflict", (f"Service {TAKEN}", "Rename the ModelDeployment or remove the Service")),
 }
 
 
@@ -93,7 +114,9 @@ def read_cause(model: Model, reason: str, words: tuple[str, ...]) -> None:
         time.sleep(0.5)
     text = wait_described(model, words)
     assert reason in text
-    assert "Warning" in text.partition("\nEvents:")[2], f"no Event warns:\n{text}"
+    ages = event_ages(text)
+    assert ages, f"no event is read:\n{text}"
+    assert in_order_of_time(ages), f"events are not in the order of time:\n{text}"
 
 
 def wait_described(model: Model, words: tuple[str, ...]) -> str:
@@ -106,6 +129,26 @@ def wait_described(model: Model, words: tuple[str, ...]) -> str:
             return text
         assert time.monotonic() < deadline, f"`kubectl describe` does not say {lacking}:\n{text}"
         time.sleep(0.5)
+
+
+@pytest.mark.feature("events")
+def test_a_pod_that_fails_again_and_again_is_told_once(broken: Mapping[str, Model]) -> None:
+    """Each attempt fails in the same words, which hold no time and no count."""
+    model = broken["no-store"]
+    read_cause(model, *CAUSES["no-store"])
+    deadline = time.monotonic() + 4 * TOLD_SECONDS
+    while restarts(model) < RESTARTS:
+        assert time.monotonic() < deadline, describe(model)
+        time.sleep(1)
+    selector = f"involvedObject.kind=ModelDeployment,involvedObject.name={model.name},type=Warning"
+    told = json.loads(model.kubectl("get", "events", "--field-selector", selector, "-o", "json"))["items"]
+    assert [(event["reason"], event["count"]) for event in told] == [("ArtifactUnreachable", 1)]
+
+
+def restarts(model: Model) -> int:
+    pods = json.loads(model.kubectl("get", "pods", "-l", f"slipway.dev/modeldeployment={model.name}", "-o", "json"))
+    statuses = [status for pod in pods["items"] for status in pod["status"].get("containerStatuses", [])]
+    return sum(int(status["restartCount"]) for status in statuses)
 
 
 def describe(model: Model) -> str:
