@@ -12,9 +12,10 @@ from tests.api.manifests import EVERY_FIELD, Manifest, Refused, manifest
 from tests.api.refused_models import MODELS
 from tests.api.refused_pods import PODS
 from tests.api.refused_routes import ROUTES
+from tests.api.refused_runtime import RUNTIME
 from tests.api.refused_serving import SERVING
 
-REFUSED: Final = (*MODELS, *ROUTES, *SERVING, *PODS)
+REFUSED: Final = (*MODELS, *RUNTIME, *ROUTES, *SERVING, *PODS)
 
 
 def _without_uri() -> Manifest:

@@ -283,8 +283,8 @@ def test_never_may_two_write_and_in_the_end_one_does(
         started = len(processes)
 
         async def exists() -> None:
-            """A process that never saw the Lease cannot know that it was there."""
-            await seconds_until(lambda: server.body is not None)
+            """A process that never saw the Lease cannot know that it was there, nor need it once all others ended."""
+            await seconds_until(lambda: server.body is not None or all(process.task.done() for process in processes))
 
         async def watch() -> None:
             while True:
