@@ -156,7 +156,7 @@ async def _listen_for_grpc(
 async def _open_grpc(rpc: GrpcServer, opened: Opened) -> None:
     from slipway_runtime.rpc.opening import backend_of
 
-    await rpc.open(backend_of(opened.served, opened.dispatcher, opened.concurrency))
+    rpc.open(backend_of(opened.served, opened.dispatcher, opened.concurrency))
 
 
 async def _load(server: Server) -> Started:
@@ -212,7 +212,7 @@ async def _drain(
     server.lifecycle.drain()
     http.drain()
     if rpc is not None:
-        await rpc.drain()
+        rpc.drain()
     log.info("Draining: accepting for %d s more", server.config.drain_delay_seconds)
     await _until_forgotten(server.config, lambda: http.counts.opened + (rpc.begun_calls if rpc else 0), stop)
     http.finish()

@@ -8,13 +8,14 @@ from typing import Any, Final
 import grpc
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from slipway_runtime.contract import FailureReason, RuntimeConfig, Stage
 from slipway_runtime.failure import StartupError
 from slipway_runtime.rpc.calls import DescribedCalls
+from slipway_runtime.rpc.health import NAME as HEALTH
+from slipway_runtime.rpc.health import Health
 from slipway_runtime.rpc.infer import InferCalls
 from slipway_runtime.rpc.messages import METHODS, POOL, SERVICE
 from slipway_runtime.rpc.service import Backend, Gateway
@@ -31,7 +32,6 @@ takes one call in several of its rounds, so on a machine that is busy with other
 deadline that a client sets for itself ends its calls as before."""
 _HOLD_SECONDS: Final = 0.25
 """Whoever would call again after an answer is waiting for one by then, and what has arrived has been taken."""
-_HEALTH: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _REFLECTION: Final = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
 
 
@@ -42,7 +42,7 @@ class GrpcServer:
         self._config = config
         self._gateway = gateway
         self._server: Any = None
-        self._health = health.HealthServicer()
+        self._health = Health(("", SERVICE))
         self.port = 0
         """As bound, once started."""
 
@@ -63,17 +63,16 @@ class GrpcServer:
                 FailureReason.PORT_IN_USE,
                 f"Cannot listen on {address} (--grpc-port): {error}. Choose another port, or end what listens there.",
             ) from None
-        await self._tell(health_pb2.HealthCheckResponse.NOT_SERVING)
         await self._server.start()
 
-    async def open(self, backend: Backend) -> None:
+    def open(self, backend: Backend) -> None:
         """The model is ready."""
         self._gateway.backend = backend
-        await self._tell(health_pb2.HealthCheckResponse.SERVING)
+        self._health.tell(serving=True)
 
-    async def drain(self) -> None:
+    def drain(self) -> None:
         """Health says no from now on; calls are answered all the same."""
-        await self._health.enter_graceful_shutdown()
+        self._health.tell(serving=False)
 
     @property
     def begun_calls(self) -> int:
@@ -94,13 +93,10 @@ class GrpcServer:
         stopping = asyncio.create_task(self._server.stop(grace_seconds))
         await asyncio.sleep(0)  # it has begun, and told all clients
         gateway.hold.set()
+        self._health.end_watches()
         for end in list(gateway.end_streams):
             end()
         await stopping
-
-    async def _tell(self, status: int) -> None:
-        for service in ("", SERVICE):
-            await self._health.set(service, status)
 
     def _add_services(self) -> None:
         infer, described = InferCalls(self._gateway), DescribedCalls(self._gateway)
@@ -113,7 +109,7 @@ class GrpcServer:
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
-            ReflectionServicer((SERVICE, _HEALTH, _REFLECTION), _reflection_pool()), self._server
+            ReflectionServicer((SERVICE, HEALTH, _REFLECTION), _reflection_pool()), self._server
         )
 
 

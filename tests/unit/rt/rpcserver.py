@@ -134,11 +134,11 @@ class RpcServer:
 
     def open(self) -> None:
         self.lifecycle.become_ready()
-        self.run(self._server.open(self._backend))
+        self._loop.call_soon_threadsafe(self._server.open, self._backend)
 
     def drain(self) -> None:
         self.lifecycle.drain()
-        self.run(self._server.drain())
+        self._loop.call_soon_threadsafe(self._server.drain)
 
     def stop(self, grace_seconds: float = 5) -> Future[Any]:
         return self.post(self._server.stop(grace_seconds))

@@ -41,6 +41,7 @@ def health_of(channel: grpc.Channel, service: str = "") -> int:
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_NOBODY = health_pb2.HealthCheckRequest(service="nobody")
 
 
 def test_health_follows_the_life_of_the_process(serve: Serve) -> None:
@@ -69,6 +70,28 @@ def health_of_unknown(channel: grpc.Channel) -> grpc.StatusCode:
     caught: Any = failed(lambda: health_of(channel, "nobody"))
     code: grpc.StatusCode = caught.code()
     return code
+
+
+def test_whoever_watches_is_told_of_each_change_though_others_leave_and_holds_up_no_stop(serve: Serve) -> None:
+    server = serve(ready=False)
+    asked = health_pb2.HealthCheckRequest(service="inference.GRPCInferenceService")
+    with grpc.insecure_channel(server.address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        leaves, stays, unknown = (stub.Watch(question) for question in (asked, asked, _NOBODY))
+        assert [next(watch).status for watch in (leaves, stays)] == [NOT_SERVING] * 2
+        assert next(unknown).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        leaves.cancel()
+        server.open()
+        assert next(stays).status == SERVING
+        server.drain()
+        assert next(stays).status == NOT_SERVING
+        stopped = server.stop(300)
+        caught: Any = failed(lambda: next(stays))
+        assert (caught.code(), caught.details()) == (
+            grpc.StatusCode.UNAVAILABLE,
+            "This server is stopping; watch another.",
+        )
+        stopped.result(30)
 
 
 def test_a_stop_answers_what_is_in_flight(serve: Serve) -> None:
