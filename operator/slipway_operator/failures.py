@@ -51,6 +51,8 @@ class Failure:
     """Of this generation."""
     pod: str | None = None
     container: str | None = None
+    revision: str | None = None
+    """Hash of the template that the pod names as its own; None where no pod failed."""
     exit_code: int | None = None
 
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from slipway_operator.api.reasons import Reason
+from slipway_operator.api.status import REVISION_LIMIT
 from slipway_operator.failures import HEALING, Failure
 from slipway_operator.names import RUNTIME_CONTAINER
 from slipway_operator.records import PodRecord
@@ -93,6 +94,7 @@ def cause_of(
         current=current,
         pod=pod.name,
         container=pod.container if in_container else None,
+        revision=pod.template_hash if len(pod.template_hash or "") <= REVISION_LIMIT else None,
         exit_code=cause.exit_code,
     )
 

@@ -258,6 +258,7 @@ def _steadied(failure: Failure, situation: Situation) -> Failure:
         known.get("reason") == failure.reason
         and known.get("exitCode") == failure.exit_code
         and situation.previous.get("observedGeneration") == situation.model.generation
+        and _may_be_of(known, failure)
         and same_but_for_numbers(failure, known["message"])
     )
     return replace(failure, message=known["message"]) if same else failure
@@ -352,11 +353,22 @@ def _last_failure(situation: Situation, worst: Failure | None, *, ready: bool, n
         "message": worst.message,
         "pod": worst.pod,
         "container": worst.container,
+        "revision": worst.revision,
         "exitCode": worst.exit_code,
     }
     found = {name: value for name, value in found.items() if value is not None}
-    same = previous is not None and (previous["reason"], previous["message"]) == (found["reason"], found["message"])
+    same = (
+        previous is not None
+        and (previous["reason"], previous["message"]) == (found["reason"], found["message"])
+        and _may_be_of(previous, worst)
+    )
     return found | {"time": previous["time"] if previous is not None and same else now}
+
+
+def _may_be_of(known: Status, failure: Failure) -> bool:
+    """Whether a failure that was told before is of the same pods. An operator that did not tell whose it was left no
+    revision."""
+    return known.get("revision") in (None, failure.revision)
 
 
 def _notes(claims: Mapping[ConditionType, Claim], previous: list[Status]) -> list[Note]:

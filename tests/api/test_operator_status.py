@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pytest
 
+from slipway_operator.names import TEMPLATE_HASH_ANNOTATION
 from slipway_runtime.contract import FailureReason, Stage, TerminationMessage
 from tests.cluster.lifecycle import Cluster
 from tests.fixtures.described import event_ages, in_order_of_time
@@ -152,6 +153,8 @@ def test_the_older_revision_serves_while_a_bad_one_fails_and_a_fix_recovers(
     models.make_ready(models.wait_pods(1))
     models.wait_condition("Ready", "True", "PredictionsAnswered")
 
+    served = models.template()
+
     models.change(artifact={"uri": "s3://models/nowhere.pt"})
     status = models.wait_condition("Ready", "False", "RollingOut")
     assert condition(status, "Available")["status"] == "True"
@@ -162,6 +165,7 @@ def test_the_older_revision_serves_while_a_bad_one_fails_and_a_fix_recovers(
     assert "of an older generation alone" in condition(status, "Available")["message"]
     assert condition(status, "Progressing")["status"] == "False"
     assert status["replicaSummary"] == "0/1"
+    assert status["lastFailure"]["revision"] == bad[0]["metadata"]["annotations"][TEMPLATE_HASH_ANNOTATION] != served
 
     models.change(artifact={"uri": "s3://models/digits.pt"})
     status = models.wait_condition("Ready", "True", "PredictionsAnswered")

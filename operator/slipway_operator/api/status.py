@@ -10,6 +10,8 @@ from slipway_operator.api.schema import ApiModel, list_map
 
 RESOLVED_URI_LIMIT: Final = 4096
 """Characters; a longer one is left out."""
+REVISION_LIMIT: Final = 63
+"""The same of a revision that a pod names."""
 
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
@@ -44,6 +46,8 @@ class LastFailure(ApiModel):
     """The pod it was seen on."""
     container: Annotated[str, Field(max_length=63)] | None = None
     """The container in it."""
+    revision: Annotated[str, Field(max_length=REVISION_LIMIT)] | None = None
+    """Hash of the pod template that the pod is of, as the pod itself says; nothing where no pod failed."""
     exit_code: Annotated[int, Field(json_schema_extra={"format": "int32"})] | None = None
     """Exit code of the container, when it ended."""
     time: Timestamp

@@ -33,6 +33,22 @@ def container(name: str, state: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"name": name, "state": state, "ready": False, "started": False, **more}
 
 
+def test_a_failure_names_the_revision_of_its_own_pod_and_not_the_newest() -> None:
+    assert told(pod(crash_loop(exitCode=1, reason="Error"), template="older")).revision == "older"
+
+
+def test_a_failure_of_no_pod_names_no_revision() -> None:
+    refused = StatusCondition("True", "FailedCreate", "exceeded quota: none")
+    assert told(deployment=DeploymentState(1, 1, 0, 0, 0, {"ReplicaFailure": refused})).revision is None
+
+
+def test_a_revision_that_the_status_could_not_take_is_left_out() -> None:
+    # Annotations can be edited by whoever may edit pods, and a status that is refused tells nothing at all.
+    broken = crash_loop(exitCode=1, reason="Error")
+    assert told(pod(broken, template="x" * 63)).revision == "x" * 63
+    assert told(pod(broken, template="x" * 64)).revision is None
+
+
 def test_an_evicted_pod_is_told_as_that_and_not_as_a_crash() -> None:
     status = evicted("The node was low on resource: ephemeral-storage.")
     ended = {"terminated": {"exitCode": 137, "reason": "Error", "message": "last words"}}

@@ -15,6 +15,7 @@ from tests.unit.op.observations import UID, applied, deployed_template, model, p
 
 pytestmark = pytest.mark.unit
 
+EARLIER = "2025-12-31T00:00:00Z"
 NUMBERS = st.integers(0, 10**6)
 CHILDREN = applied(plan_of(model()))
 
@@ -69,3 +70,23 @@ def test_how_many_nodes_are_short_is_no_number_alone() -> None:
     changed = look(unscheduled(3), memory)
     assert "3 Insufficient" in changed.status["lastFailure"]["message"]
     assert changed.notes == []
+
+
+def test_the_same_words_from_pods_of_another_revision_are_another_failure() -> None:
+    memory = Memory(UID, status={})
+    memory.status = older = plan_of(model(), CHILDREN, [pod(crash(1, 1), template="older")], memory).status
+    assert older["lastFailure"]["revision"] == "older"
+    memory.status["lastFailure"]["time"] = EARLIER
+    newer = look(crash(2, 1), memory).status["lastFailure"]
+    assert newer["revision"] == deployed_template(CHILDREN)
+    assert "worker 2" in newer["message"]
+    assert newer["time"] != EARLIER
+
+
+def test_a_failure_that_was_told_without_its_revision_gets_it_and_keeps_its_time_and_words() -> None:
+    memory = Memory(UID, status={})
+    memory.status = look(crash(1, 1), memory).status
+    known = memory.status["lastFailure"] | {"time": EARLIER}
+    revision = known.pop("revision")
+    memory.status = memory.status | {"lastFailure": known}
+    assert look(crash(2, 2), memory).status["lastFailure"] == known | {"revision": revision}
