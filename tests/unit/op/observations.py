@@ -18,6 +18,8 @@ POLICY: Final = Policy(RenderSettings("registry.example.com/runtime:1"), frozens
 KEY: Final = Key("vision", "digits")
 UID: Final = "model-uid"
 
+Children = dict[ChildRef, ChildRecord]
+
 
 def model(generation: int = 1, status: Manifest | None = None, **spec: Any) -> ModelRecord:
     return model_record(
@@ -107,3 +109,14 @@ def hashes(planned: Plan) -> dict[str, str]:
 
 def plan_of(*args: Any, **given: Any) -> Plan:
     return plan(observed(*args, **given), POLICY)
+
+
+def carried_out(
+    of: ModelRecord, children: Children, policy: Policy = POLICY, stable: str = ""
+) -> tuple[Plan, Children]:
+    """The plan, and the children after it."""
+    status = {"stableRevision": stable} if stable else {}
+    planned = plan(observed(of, children, memory=Memory(UID, status=status)), policy)
+    gone = {item.ref for item in planned.deletes}
+    kept = {ref: record for ref, record in children.items() if ref not in gone}
+    return planned, kept | applied(planned)

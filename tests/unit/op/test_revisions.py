@@ -8,30 +8,16 @@ from typing import Any
 
 import pytest
 
-from slipway_operator.cache import Memory
-from slipway_operator.plan import Plan, Policy, plan
-from slipway_operator.records import ChildRecord, ModelRecord
+from slipway_operator.plan import Policy
+from slipway_operator.records import ChildRecord
 from slipway_operator.render.manifest import Manifest, RenderSettings
 from slipway_operator.resources import ChildRef
-from tests.unit.op.observations import KEY, POLICY, UID, applied, claims, model, observed
+from tests.unit.op.observations import KEY, POLICY, UID, Children, carried_out, claims, model
 
 pytestmark = pytest.mark.unit
 
 DEPLOYMENT = ChildRef("Deployment", KEY.name)
 NEWER = Policy(RenderSettings("registry.example.com/runtime:2"), POLICY.allowed_schemes)
-
-Children = dict[ChildRef, ChildRecord]
-
-
-def carried_out(
-    of: ModelRecord, children: Children, policy: Policy = POLICY, stable: str = ""
-) -> tuple[Plan, Children]:
-    """The plan, and the children after it."""
-    status = {"stableRevision": stable} if stable else {}
-    planned = plan(observed(of, children, memory=Memory(UID, status=status)), policy)
-    gone = {item.ref for item in planned.deletes}
-    kept = {ref: record for ref, record in children.items() if ref not in gone}
-    return planned, kept | applied(planned)
 
 
 def after(*specs: dict[str, Any], policy: Policy = POLICY) -> Children:
