@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.api.manifests import (
+    DIGEST,
     EVERY_FIELD,
     Accepted,
     batching,
@@ -80,7 +81,23 @@ ACCEPTED: Final = (
     Accepted("a path with dots", manifest(ingress(path="/v1.2/.well-known/..models"))),
     Accepted("a variable that is empty", manifest(env({"name": "EMPTY", "value": ""}))),
     Accepted("a variable's name with dots", manifest(env({"name": "spring.level", "value": "x"}))),
-    Accepted("an image of a local registry", manifest({"runtime": {"image": "localhost:5000/runtime"}})),
+    *(
+        Accepted(f"an image {title}", manifest({"runtime": {"image": image}}))
+        for title, image in (
+            ("of a local registry", "localhost:5000/runtime"),
+            ("of Docker Hub in one word", "nginx"),
+            ("of Docker Hub with its owner", "team/runtime:1.0"),
+            ("of Docker Hub in full", "docker.io/library/nginx:1.29-alpine"),
+            ("with registry, port and tag", "registry.example.com:5000/a/b/c:V1.0_rc-2"),
+            ("with a digest", f"ghcr.io/team/runtime@{DIGEST}"),
+            ("with tag and digest", f"ghcr.io/team/runtime:1@{DIGEST}"),
+            ("with a longer digest", "runtime@sha512:" + "0" * 128),
+            ("of an address", "10.0.0.1:5000/runtime:1"),
+            ("of an address of IPv6", "[2001:db8::1]:5000/runtime:1"),
+            ("with signs between letters", "Registry.example.com/a-b/c__d/e.f/g---h:_"),
+            ("with a tag of 128 characters", "runtime:" + "a" * 128),
+        )
+    ),
     Accepted("a target and nothing else about batches", manifest(sla(p99Milliseconds=100))),
     Accepted("equal targets", manifest(sla(p50Milliseconds=100, p95Milliseconds=100, p99Milliseconds=100))),
     Accepted("a target as long as the timeout", manifest(sla(p95Milliseconds=30_000))),

@@ -119,17 +119,43 @@ RUNTIME: Final = (
         ("exactly one of secretRef and configMapRef",),
     ),
     # runtime
-    Refused(
-        "an image with a scheme",
-        manifest({"runtime": {"image": "https://ghcr.io/team/runtime:1"}}),
-        "spec.runtime.image",
-        ("'https://ghcr.io/team/runtime:1'", "[REGISTRY/]NAME[:TAG]", "Remove spaces and a scheme"),
+    *(
+        Refused(
+            f"an image with {title}",
+            manifest({"runtime": {"image": image}}),
+            "spec.runtime.image",
+            (f"'{image}'", "[REGISTRY[:PORT]/]NAME[:TAG][@sha256:DIGEST]", way_out),
+        )
+        for title, image, way_out in (
+            ("a scheme", "https://ghcr.io/team/runtime:1", "Remove spaces and a scheme"),
+            ("the scheme of a daemon", "docker://ghcr.io/team/runtime:1", "Remove spaces and a scheme"),
+            ("a space", "runtime: 1", "Remove spaces"),
+            ("upper case in the name", "registry/UPPER:1", "NAME in lower case"),
+            ("a sign that tags do not have", "registry/runtime:Tag!", "tag or digest whole"),
+            ("two tags", "a:b:c", "tag or digest whole"),
+            ("an empty tag", "runtime:", "tag or digest whole"),
+            ("a tag of more than 128 characters", "runtime:" + "a" * 129, "tag or digest whole"),
+            ("an empty digest", "runtime@sha256:", "tag or digest whole"),
+            ("nothing after @", "runtime@", "tag or digest whole"),
+            ("half a digest", "runtime@sha256:" + "0" * 63, "tag or digest whole"),
+            ("a digest in upper case", "runtime@sha256:" + "A" * 64, "tag or digest whole"),
+            ("a digest of another kind", "runtime@md5:" + "0" * 64, "tag or digest whole"),
+            ("the tag after the digest", f"runtime@{DIGEST}:1", "tag or digest whole"),
+            ("an id for a name", "0" * 64, "expected [REGISTRY"),
+            ("a port that is no number", "registry:port/runtime", "expected [REGISTRY"),
+            ("an empty part", "team//runtime", "expected [REGISTRY"),
+            ("a slash before it", "/team/runtime", "expected [REGISTRY"),
+            ("a slash behind it", "team/runtime/", "expected [REGISTRY"),
+            ("two dots in a row", "team/run..time", "expected [REGISTRY"),
+            ("a letter beyond ASCII", "team/läufer:1", "expected [REGISTRY"),
+            ("a variable", "$(REGISTRY)/runtime", "expected [REGISTRY"),
+        )
     ),
     Refused(
-        "an image with a space",
-        manifest({"runtime": {"image": "runtime: 1"}}),
+        "a line break in an image",
+        manifest({"runtime": {"image": "runtime:1\n"}}),
         "spec.runtime.image",
-        ("'runtime: 1'", "Remove spaces"),
+        ("runtime:1", "expected [REGISTRY", "Remove spaces"),
     ),
     Refused(
         "a pull policy that does not exist",

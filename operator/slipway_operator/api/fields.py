@@ -57,6 +57,30 @@ RoutePath = Annotated[
 ]
 """A prefix of paths at which a model is reached from outside."""
 
+_HOST_PART: Final = "[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?"
+_REGISTRY: Final = rf"({_HOST_PART}([.]{_HOST_PART})*|\\[[A-Fa-f0-9:]+\\])(:[0-9]+)?"
+_REPOSITORY: Final = "[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*"
+_DIGEST: Final = "(sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128})"
+
+ImageReference = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=1024,
+        json_schema_extra=rules(
+            Rule(
+                f"self.matches('^({_REGISTRY}/)?{_REPOSITORY}(/{_REPOSITORY})*"
+                f"(:[A-Za-z0-9_][-.A-Za-z0-9_]{{0,127}})?(@{_DIGEST})?$')"
+                " && !self.matches('^[a-f0-9]{64}$')",
+                "got '{self}', expected [REGISTRY[:PORT]/]NAME[:TAG][@sha256:DIGEST] with NAME in lower case, such as"
+                " registry.example.com/team/runtime:1.0. Remove spaces and a scheme such as https://, write NAME in"
+                " lower case, and give a tag or digest whole or not at all.",
+            )
+        ),
+    ),
+]
+"""As container runtimes parse it (the grammar of the distribution project)."""
+
 PORT_LIMIT: Final = 65_535
 Port = Annotated[int, Field(ge=1, le=PORT_LIMIT)]
 

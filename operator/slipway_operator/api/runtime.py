@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import ConfigDict, Field
 
 from slipway_operator.api.container import EnvFromSource, EnvVar, LocalObjectReference
-from slipway_operator.api.fields import ObjectName
+from slipway_operator.api.fields import ImageReference, ObjectName
 from slipway_operator.api.schema import ApiModel, Rule, list_atomic, list_map, map_atomic, rules
 from slipway_operator.api.serving import Execution, Tuning
 from slipway_runtime.contract import (
@@ -206,23 +206,7 @@ class Runtime(ApiModel):
     engine: Literal["Slipway", "Custom"] = "Slipway"
     """Slipway: the runtime of this project serves the artifact. Custom: any container that speaks HTTP; it finds the
     artifact as a file."""
-    image: (
-        Annotated[
-            str,
-            Field(
-                min_length=1,
-                max_length=1024,
-                json_schema_extra=rules(
-                    Rule(
-                        r"self.matches('^[A-Za-z0-9][^\\s]*$') && !self.contains('://')",
-                        "got '{self}', expected [REGISTRY/]NAME[:TAG] or [REGISTRY/]NAME@sha256:DIGEST. Remove spaces"
-                        " and a scheme such as https://",
-                    )
-                ),
-            ),
-        ]
-        | None
-    ) = None
+    image: ImageReference | None = None
     """Image to run. The installation's own runtime image when unset."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
     """When to pull the image. Kubernetes' default applies when unset."""

@@ -45,6 +45,10 @@ class Rule:
 
     def as_schema(self) -> dict[str, Any]:
         schema = {"rule": self.rule, "messageExpression": self.message_expression(), "reason": self.reason}
+        in_words = self.message.replace("got '{self}'", "got text with a line break")
+        if in_words != self.message and "{" not in in_words:
+            # An API server drops an expression's text that has a line break, and would show the rule alone.
+            schema["message"] = in_words
         if self.field_path is not None:
             schema["fieldPath"] = self.field_path
         return schema
