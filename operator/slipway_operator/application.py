@@ -75,6 +75,7 @@ class Operator:
             metrics.ready_seconds.observe,
             self.inquirer.want,
             self.route_inquirer.want,
+            lambda repair: metrics.repairs.labels(repair.ref.kind, repair.cause).inc(),
         )
         self.sweep = Sweep(api, self.cache, self.queue, metrics, settings.namespaces, self.gateways)
         self.heart = probes.Heart()

@@ -14,6 +14,7 @@ from slipway_operator.api.v1alpha1 import KIND
 from slipway_operator.names import MODEL_LABEL
 from slipway_operator.packing import Packed
 from slipway_operator.records import ChildRecord, ModelRecord, PodRecord
+from slipway_operator.repairs import Repeats
 from slipway_operator.resources import ChildRef, Key
 from slipway_operator.route_verification import RouteVerdict
 from slipway_operator.verification import Verdict
@@ -68,6 +69,10 @@ class Memory:
     """What a pod told of itself last."""
     rewritten: dict[ChildRef, frozenset[tuple[str, str]]] = field(default_factory=dict)
     """Values that the API server answered with instead of ours (a mutating webhook); applying again changes nothing."""
+    gone: frozenset[ChildRef] = frozenset()
+    """Children that went away since this generation was taken up, and were not made anew."""
+    repairs: dict[ChildRef, Repeats] = field(default_factory=dict)
+    """Of children that others changed or deleted: how often they were put back."""
 
 
 class Cache:
@@ -99,6 +104,7 @@ class Cache:
             memory.generation = model.generation
             memory.refusals.clear()
             memory.obstacle = None
+            memory.gone = frozenset()
         return memory
 
     def put_model(self, record: ModelRecord) -> bool:
@@ -123,9 +129,13 @@ class Cache:
         return removed
 
     def remove_child(self, owner: Key, ref: ChildRef, uid: str, version: int) -> bool:
+        known = self._children.get(owner, {}).get(ref)
         removed = self._remove_nested(self._children, owner, ref, uid, version)
         if removed:
             self._forget_refusal(owner, ref)
+            memory = self._memories.get(owner)
+            if memory is not None and known is not None and known.belongs_to(memory.uid):
+                memory.gone |= {ref}
         return removed
 
     def _forget_refusal(self, owner: Key, ref: ChildRef) -> None:

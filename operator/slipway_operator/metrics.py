@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
@@ -11,6 +12,8 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from slipway_operator import __version__
+from slipway_operator.repairs import CAUSES
+from slipway_operator.resources import CHILDREN, HTTP_ROUTE
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -83,6 +86,13 @@ class Metrics:
         self.sweep_repairs = self._counter(
             "sweep_repairs", "Objects that a sweep found otherwise than the watches had told.", ("resource",)
         )
+        self.repairs = self._counter(
+            "repairs",
+            "Children that were put back because somebody else had changed or deleted them. cause: changed, deleted.",
+            ("kind", "cause"),
+        )
+        for resource, cause in product((*CHILDREN, HTTP_ROUTE), CAUSES):
+            self.repairs.labels(resource.kind, cause)
         self.events_written = self._counter("events_written", "Kubernetes events that were written.", ("type",))
         self.verifications = self._counter(
             "verifications", "Predictions that were asked of a Service, by result.", ("result",)

@@ -32,6 +32,7 @@ from slipway_operator.render.children import render_children
 from slipway_operator.render.deployment import names_revision, template_hash
 from slipway_operator.render.manifest import Manifest, Owner, RenderSettings, stable_hash
 from slipway_operator.render.revision import render_revision
+from slipway_operator.repairs import Damage, find_damage
 from slipway_operator.resources import (
     CONFIG_MAP,
     DEPLOYMENT,
@@ -89,6 +90,8 @@ class Apply:
     ref: ChildRef
     manifest: Manifest
     uid: str | None
+    damage: Damage | None = None
+    """What others did to the object; None when that is not why it is applied."""
 
 
 @dataclass(frozen=True)
@@ -319,8 +322,20 @@ def _applies(due: list[ChildRef], manifests: Mapping[ChildRef, Manifest], observ
         refusal = observed.memory.refusals.get(ref)
         if refusal is not None and refusal.manifest_hash == hashes[ref] and observed.monotonic < refusal.retry_at:
             break
-        found.append(Apply(ref, manifests[ref], live.uid if live is not None else None))
+        damage = _damage(ref, manifests[ref], observed)
+        found.append(Apply(ref, manifests[ref], live.uid if live is not None else None, damage))
     return found
+
+
+def _damage(ref: ChildRef, manifest: Manifest, observed: Observed) -> Damage | None:
+    live = observed.children.get(ref)
+    taken_up = (observed.memory.status or {}).get("observedGeneration") == observed.model.generation
+    return find_damage(
+        manifest,
+        live,
+        differences(manifest, live.body) if live is not None else frozenset(),
+        was_there=taken_up and ref in observed.memory.gone,
+    )
 
 
 def _deletes(manifests: Mapping[ChildRef, Manifest], observed: Observed) -> list[Delete]:

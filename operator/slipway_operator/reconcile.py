@@ -36,6 +36,7 @@ from slipway_operator.object_metrics import seconds_to_ready
 from slipway_operator.plan import Apply, Observed, Plan, Policy, needless_children, plan, wanted_children
 from slipway_operator.pod_causes import is_started_and_unready
 from slipway_operator.records import ChildRecord, ModelRecord, child_record
+from slipway_operator.repairs import FIGHT, REPAIRED, Repair, count, repair_of, words
 from slipway_operator.resources import HTTP_ROUTE, ChildRef, Key
 from slipway_operator.route_verification import RouteQuestion
 from slipway_operator.status import Note, Status
@@ -64,6 +65,8 @@ class Reconciler:
     """Told what is to be asked over the network, in place of what was before."""
     inquire_route: Callable[[Key, RouteQuestion | None], None] = lambda key, question: None
     """The same for the way in from outside."""
+    repaired: Callable[[Repair], None] = lambda repair: None
+    """Told of each child that is put back."""
 
     async def reconcile(self, key: Key) -> float | None:
         """Returns the seconds until time alone may change something; None where events suffice."""
@@ -170,7 +173,20 @@ class Reconciler:
         record = child_record(item.ref.kind, body)
         self.cache.put_child(model.key, record)
         memory.refusals.pop(item.ref, None)
+        memory.gone -= {item.ref}
         memory.rewritten[item.ref] = differences(item.manifest, record.body)
+        repair = repair_of(item.ref, item.damage, memory.rewritten[item.ref]) if item.damage is not None else None
+        if repair is not None:
+            self._tell_repair(model, memory, repair)
+
+    def _tell_repair(self, model: ModelRecord, memory: Memory, repair: Repair) -> None:
+        self.repaired(repair)
+        repeats, told = count(memory.repairs.get(repair.ref), clock.monotonic())
+        memory.repairs[repair.ref] = repeats
+        fought_over = told and repeats.count >= FIGHT
+        _log.log(logging.WARNING if fought_over else logging.INFO, "put back %s", repair, extra=about(model))
+        if told:
+            self.recorder.tell(model, Note("Warning" if fought_over else "Normal", REPAIRED, words(repair, repeats)))
 
     def _refuse(self, memory: Memory, item: Apply, error: RefusedError) -> None:
         manifest_hash: str = item.manifest["metadata"]["annotations"][MANIFEST_HASH_ANNOTATION]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from sys import intern
 from typing import Any, Final
 
 from slipway_operator.names import (
@@ -125,6 +126,8 @@ class ChildRecord:
     """Of an Ingress or a Service: host names and IP addresses, in the controller's order."""
     parents: tuple[RouteParent, ...] = ()
     """Of an HTTPRoute."""
+    last_writer: str = field(default="", compare=False)
+    """The field manager that wrote it last, besides ours and those that write its status alone."""
 
     def belongs_to(self, model_uid: str) -> bool:
         """Its own child, or one whose owner references somebody removed: those are put back like any other field."""
@@ -161,6 +164,7 @@ def child_record(kind: str, body: Body) -> ChildRecord:
         deployment=_deployment_state(body) if kind == DEPLOYMENT.kind else None,
         addresses=_addresses(body) if kind in (INGRESS.kind, SERVICE.kind) else (),
         parents=_parents(body) if kind == HTTP_ROUTE.kind else (),
+        last_writer=_last_writer(metadata),
     )
 
 
@@ -169,6 +173,15 @@ def _is_applied_by_us(metadata: Body) -> bool:
         entry.get("manager") == COMPONENT and entry.get("operation") == "Apply"
         for entry in metadata.get("managedFields") or []
     )
+
+
+def _last_writer(metadata: Body) -> str:
+    others = [
+        (entry.get("time") or "", entry["manager"])
+        for entry in metadata.get("managedFields") or []
+        if entry.get("manager") not in (None, "", COMPONENT) and entry.get("subresource") != "status"
+    ]
+    return intern(max(others)[1]) if others else ""
 
 
 def _conditions(status: Body) -> dict[str, StatusCondition]:

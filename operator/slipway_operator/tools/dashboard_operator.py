@@ -41,6 +41,12 @@ _MODELS: Final = Row(
             ),
         ),
         Panel("Time to Ready", _quantiles("time_to_ready_seconds"), "s"),
+        Panel(
+            "Children put back",
+            (Query(_rate("repairs_total", "kind, cause"), "{{kind}}, {{cause}}"),),
+            "ops",
+            text="A steady rate: another writer, such as an autoscaler, acts on a child. The log names it.",
+        ),
     ),
 )
 
