@@ -34,7 +34,6 @@ PACKAGES: Final = (
     "iptables",
     "conntrack",
     "ethtool",
-    "socat",
     "kmod",
     "util-linux",
     "gcc",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -208,11 +208,12 @@ def test_an_ingress_routes_by_host_and_gets_the_nodes_address(local: Cluster, se
     assert get(str(local.ingress_address), "other.example.com")[0] == 404
 
 
-def test_a_pod_reaches_a_process_that_runs_on_the_nodes_network(local: Cluster, objects: Objects, image: str) -> None:
-    program = shutil.which("socat")
-    assert program is not None
-    answer = 'EXEC:"printf HTTP/1.0\\\\ 200\\\\ OK\\\\r\\\\n\\\\r\\\\nbeside"'
-    record = local.run_on_node("beside", [program, f"TCP-LISTEN:7177,bind={local.node_address},fork,reuseaddr", answer])
+def test_a_pod_reaches_a_process_that_runs_on_the_nodes_network(
+    local: Cluster, objects: Objects, image: str, tmp_path: Path
+) -> None:
+    (tmp_path / "index.html").write_text("beside")
+    server = [sys.executable, "-m", "http.server", "7177", f"--bind={local.node_address}", f"--directory={tmp_path}"]
+    record = local.run_on_node("beside", server)
     objects.apply(pod("caller", image, "get", str(local.node_address), "7177"))
     assert wait_ended(objects, "caller")["exitCode"] == 0
     assert objects.kubectl("logs", "caller").endswith("beside")

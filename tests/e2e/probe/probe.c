@@ -54,6 +54,10 @@ static int get(const char *host, const char *port) {
     char answer[4096];
     ssize_t length;
     while ((length = read(connection, answer, sizeof answer)) > 0) fwrite(answer, 1, length, stdout);
+    if (length < 0) {
+        perror(host);
+        return 1;
+    }
     return 0;
 }
 

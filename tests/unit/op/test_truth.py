@@ -146,8 +146,14 @@ def test_a_service_that_was_turned_elsewhere_while_repairs_wait_proves_nothing(t
     memory.verdict = None
     planned = look(edited(children, SERVICE, **turned), memory, paused=True)
     assert claims(planned)["Ready"][0] == "False"
-    assert isinstance(planned.inquiry, Question), "it is asked where it leads now"
     assert "verification" not in planned.status
+    memory.status = planned.status
+    asked = look(edited(children, SERVICE, **turned), memory, paused=True).inquiry
+    assert isinstance(asked, Question), "it is asked where it leads now, until there is an answer"
+    memory.verdict = Verdict(asked, "ServiceUnreachable", "It gives no answer.")
+    told = look(edited(children, SERVICE, **turned), memory, paused=True)
+    assert claims(told)["Ready"][0] == "False"
+    assert claims(told)["Degraded"] == ("True", "ServiceUnreachable")
 
 
 def test_what_does_not_turn_a_service_asks_nobody() -> None:
