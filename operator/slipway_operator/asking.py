@@ -19,6 +19,9 @@ WORKERS: Final = 16
 CONNECT_SECONDS: Final = 3.0
 RETRY_BASE_SECONDS: Final = 0.5
 RETRY_LIMIT_SECONDS: Final = 60.0
+CHANGE_SECONDS: Final = 5.0
+"""After a change, before the new way is asked. Who forwards hears of it later than we do, and some controllers gather
+changes for seconds; until then the old way answers in its place."""
 PATIENCE: Final = 4
 """Attempts in a row before a failure is told: endpoints follow a pod's readiness within a second or two."""
 

@@ -99,9 +99,9 @@ def is_ready(view: View) -> bool:
 def serves(view: View) -> bool:
     """Pods of this generation alone stand behind the Service.
 
-    Before the controller has seen an apply, ready stays ready: scaling alone takes nothing from those who serve. While a
-    pause holds an apply up, there is nothing to see. A pod says by an annotation of which generation it is, and a template
-    that was changed by hand gives that to its pods too.
+    Before the controller has seen an apply, ready stays ready: scaling alone takes nothing from those who serve. While
+    a pause holds an apply up, there is nothing to see. A pod says by an annotation of which generation it is, and a
+    template that was changed by hand gives that to its pods too.
     """
     return (
         (view.accepted.status == "True" or bool(view.waiting))

@@ -42,8 +42,10 @@ class Inquirer(Asker[Inquiry]):
         self._metrics = metrics
 
     def _patience(self, wanted: Inquiry) -> float:
+        if isinstance(wanted, Question):
+            return asking.CHANGE_SECONDS if wanted.turned else 0.0
         # A small artifact is there before anybody could look.
-        return LOOK_PERIOD_SECONDS / 2 if isinstance(wanted, Look) else 0.0
+        return LOOK_PERIOD_SECONDS / 2
 
     async def _ask_for(self, key: Key, memory: Memory, wanted: Inquiry) -> None:
         if isinstance(wanted, Question):

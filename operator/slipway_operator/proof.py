@@ -11,7 +11,7 @@ from slipway_operator.conditions import Claim
 from slipway_operator.failures import Failure
 from slipway_operator.names import RUNTIME_CONTAINER
 from slipway_operator.records import PodRecord
-from slipway_operator.verification import Look, Question, Verdict, is_verified, look_at
+from slipway_operator.verification import Look, Question, Verdict, is_verified, look_at, marked
 from slipway_runtime.contract import RuntimeStatus, Stage
 
 _VERIFYING: Final = Claim(
@@ -91,7 +91,7 @@ def prove(question: Question | None, verdict: Verdict | None, previous: Mapping[
         # Ready before anybody asked: by an older operator, or while the installation did not. It stays so until the
         # answer is there.
         return Proof(ready=_BEFORE, question=question)
-    return Proof(_VERIFYING, question=question)
+    return Proof(_VERIFYING, question=marked(question, previous))
 
 
 def pod_to_look_at(pods: Iterable[PodRecord], revision: str | None, *, known: bool) -> Look | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 import aiohttp
 
@@ -14,10 +13,6 @@ from slipway_operator.listeners import Way
 from slipway_operator.resources import Key
 from slipway_operator.route_verification import RouteQuestion, RouteVerdict, complaint, no_answer_by, request_by
 from slipway_runtime.contract import REVISION_HEADER
-
-CHANGE_SECONDS: Final = 5.0
-"""After a change, before the new route is asked: some controllers gather changes for seconds, and until then the old
-route answers in its place."""
 
 
 class RouteInquirer(Asker[RouteQuestion]):
@@ -37,7 +32,7 @@ class RouteInquirer(Asker[RouteQuestion]):
         super().want(key, wanted)
 
     def _patience(self, wanted: RouteQuestion) -> float:
-        return CHANGE_SECONDS if wanted.changed else 0.0
+        return asking.CHANGE_SECONDS if wanted.changed else 0.0
 
     async def _ask_for(self, key: Key, memory: Memory, wanted: RouteQuestion) -> None:
         verdict = await self._ask(wanted)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -58,6 +58,8 @@ class Question:
     timeout_seconds: float
     example: Example | None = None
     """None: the server makes one up and names its revision."""
+    turned: bool = field(default=False, compare=False)
+    """The Service led elsewhere when this revision was last asked: whoever forwards may not know of the change yet."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,13 @@ def is_verified(question: Question, previous: Mapping[str, Any]) -> bool:
     """`previous` is the status as it was last written."""
     known = previous.get("verification") or {}
     return (known.get("revision"), known.get("service")) == (question.revision, question.service)
+
+
+def marked(question: Question, previous: Mapping[str, Any]) -> Question:
+    """Whether its Service was turned since."""
+    known = previous.get("verification") or {}
+    turned = known.get("revision") == question.revision and known.get("service") != question.service
+    return replace(question, turned=turned)
 
 
 def verification_status(question: Question, previous: Mapping[str, Any], now: str) -> dict[str, Any]:

@@ -147,6 +147,8 @@ def test_a_service_that_was_turned_elsewhere_while_repairs_wait_proves_nothing(t
     planned = look(edited(children, SERVICE, **turned), memory, paused=True)
     assert claims(planned)["Ready"][0] == "False"
     assert "verification" not in planned.status
+    assert isinstance(planned.inquiry, Question)
+    assert planned.inquiry.turned, "for a moment pods behind the old way would answer"
     memory.status = planned.status
     asked = look(edited(children, SERVICE, **turned), memory, paused=True).inquiry
     assert isinstance(asked, Question), "it is asked where it leads now, until there is an answer"
