@@ -44,7 +44,7 @@ def wait_until_ready(state: ClusterState, node: Node) -> None:
     for name, port in ((DNS, _DNS_PORT), (INGRESS, _HTTP_PORT)):
         process.wait_until(
             state,
-            lambda port=port: _accepts(str(node.address), port),  # type: ignore[misc]
+            lambda port=port: accepts(str(node.address), port),  # type: ignore[misc]
             what=f"{name} accepts connections at {node.address}:{port}",
             needs=[name],
             timeout_seconds=_START_SECONDS,
@@ -154,7 +154,8 @@ def _start_traefik(state: ClusterState, node: Node) -> None:
     process.start(state, INGRESS, [find_traefik(), f"--configFile={path}"], netns=node.netns)
 
 
-def _accepts(address: str, port: int) -> bool:
+def accepts(address: str, port: int) -> bool:
+    """Whether somebody listens there."""
     try:
         with socket.create_connection((address, port), timeout=1):
             return True

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster import cgroups, containerd
+from tests.cluster import addons, cgroups, containerd
 from tests.cluster import node as node_mode
 from tests.cluster.lifecycle import Cluster
 from tests.cluster.loading import load_image
@@ -214,6 +214,10 @@ def test_a_pod_reaches_a_process_that_runs_on_the_nodes_network(
     (tmp_path / "index.html").write_text("beside")
     server = [sys.executable, "-m", "http.server", "7177", f"--bind={local.node_address}", f"--directory={tmp_path}"]
     record = local.run_on_node("beside", server)
+    deadline = time.monotonic() + ROUTE_SECONDS
+    while not addons.accepts(str(local.node_address), 7177):
+        assert time.monotonic() < deadline, f"after {ROUTE_SECONDS:.0f} s nothing listens on the node's network"
+        time.sleep(0.1)
     objects.apply(pod("caller", image, "get", str(local.node_address), "7177"))
     assert wait_ended(objects, "caller")["exitCode"] == 0
     assert objects.kubectl("logs", "caller").endswith("beside")
