@@ -119,19 +119,23 @@ ResourceList = Annotated[
     ),
 ]
 
+
+def _keys_match(pattern: str) -> Rule:
+    """Of a map's keys; `pattern` is that of [DOMAIN/]NAME for this kind of map."""
+    return Rule(
+        f"self.all(key, key.matches('{pattern}'))",
+        f"lists '{{self.filter(key, !key.matches('{pattern}'))[0]}}', expected [DOMAIN/]NAME of letters, digits, -, _"
+        " and '.'. Correct the key.",
+    )
+
+
 _ANNOTATION_KEY: Final = r"^([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$"
 
 Annotations = Annotated[
     dict[str, Annotated[str, Field(max_length=4096)]],
     Field(
         max_length=64,
-        json_schema_extra=rules(
-            Rule(
-                f"self.all(key, key.matches('{_ANNOTATION_KEY}'))",
-                f"lists '{{self.filter(key, !key.matches('{_ANNOTATION_KEY}'))[0]}}', expected [DOMAIN/]NAME of"
-                " letters, digits, -, _ and '.'. Correct the key.",
-            )
-        ),
+        json_schema_extra=rules(_keys_match(_ANNOTATION_KEY)),
     ),
 ]
 
@@ -145,11 +149,7 @@ LabelMap = Annotated[
     Field(
         max_length=32,
         json_schema_extra=rules(
-            Rule(
-                f"self.all(key, key.matches('{_LABEL_KEY}'))",
-                f"lists '{{self.filter(key, !key.matches('{_LABEL_KEY}'))[0]}}', expected [DOMAIN/]NAME of"
-                " letters, digits, -, _ and '.'. Correct the key.",
-            ),
+            _keys_match(_LABEL_KEY),
             Rule(
                 f"self.all(key, self[key].matches('{LABEL_VALUE}'))",
                 f"the value of '{{self.filter(key, !self[key].matches('{LABEL_VALUE}'))[0]}}' is no label's, expected"
