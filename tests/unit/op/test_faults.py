@@ -20,6 +20,7 @@ from slipway_operator.metrics import Metrics
 from slipway_operator.settings import from_environment
 from slipway_operator.throttle import TokenBucket
 from tests.fixtures.operator import ready
+from tests.unit.op.answering import answering
 from tests.unit.op.observations import KEY, applied, deployed_template, model, plan_of, pod
 
 pytestmark = pytest.mark.unit
@@ -65,22 +66,16 @@ def test_a_pass_that_fails_is_told_in_the_status(monkeypatch: pytest.MonkeyPatch
         raise KeyError("a word that belongs to the log")
 
     async def scenario() -> str:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", answer)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0][:2]
-        settings, metrics = from_environment({"SLIPWAY_RUNTIME_IMAGE": "registry.example.com/runtime:1"}), Metrics()
-        api = AioKubeApi(Configuration(host=f"http://{host}:{port}"), TokenBucket(1000), metrics, lambda: 5.0)
-        operator = Operator(settings, api, Lease("operator-a", settings.lease.times), metrics)
-        operator.cache.put_model(model(generation=2))
-        try:
-            return await operator._pass(KEY)
-        finally:
-            operator.queue.close()
-            await api.close()
-            await runner.cleanup()
+        async with answering(answer) as port:
+            settings, metrics = from_environment({"SLIPWAY_RUNTIME_IMAGE": "registry.example.com/runtime:1"}), Metrics()
+            api = AioKubeApi(Configuration(host=f"http://127.0.0.1:{port}"), TokenBucket(1000), metrics, lambda: 5.0)
+            operator = Operator(settings, api, Lease("operator-a", settings.lease.times), metrics)
+            operator.cache.put_model(model(generation=2))
+            try:
+                return await operator._pass(KEY)
+            finally:
+                operator.queue.close()
+                await api.close()
 
     monkeypatch.setattr(reconcile, "plan", broken)
     assert asyncio.run(scenario()) == "error"

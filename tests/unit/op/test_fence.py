@@ -16,6 +16,7 @@ from slipway_operator.kube import AioKubeApi
 from slipway_operator.metrics import Metrics
 from slipway_operator.resources import EVENT, SERVICE, ChildRef, Key
 from slipway_operator.throttle import TokenBucket
+from tests.unit.op.answering import answering
 
 pytestmark = pytest.mark.unit
 
@@ -39,18 +40,12 @@ def against(
     metrics = Metrics()
 
     async def scenario() -> None:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", answer)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0][:2]
-        api = AioKubeApi(Configuration(host=f"http://{host}:{port}"), TokenBucket(1000), metrics, fence)
-        try:
-            await use(api)
-        finally:
-            await api.close()
-            await runner.cleanup()
+        async with answering(answer) as port:
+            api = AioKubeApi(Configuration(host=f"http://127.0.0.1:{port}"), TokenBucket(1000), metrics, fence)
+            try:
+                await use(api)
+            finally:
+                await api.close()
 
     asyncio.run(scenario())
     return metrics

@@ -21,6 +21,7 @@ from slipway_operator.metrics import Metrics
 from slipway_operator.resources import Key
 from slipway_operator.verification import Example, Look, Question
 from slipway_runtime.contract import REVISION_HEADER, RuntimeStatus, Stage
+from tests.unit.op.answering import answering
 from tests.unit.op.observations import KEY, model
 from tests.unit.rt.certificates import write_pair
 
@@ -63,21 +64,14 @@ class Asked:
 
 @asynccontextmanager
 async def at_work(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[Asked, str]]:
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
-    await site.start()
-    port = runner.addresses[0][1]
-    asked = Asked()
-    work = asyncio.create_task(asked.inquirer.work())
-    try:
-        yield asked, f"{'https' if tls else 'http'}://127.0.0.1:{port}"
-    finally:
-        await asked.inquirer.close()
-        await work
-        await runner.cleanup()
+    async with answering(answer, tls) as port:
+        asked = Asked()
+        work = asyncio.create_task(asked.inquirer.work())
+        try:
+            yield asked, f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+        finally:
+            await asked.inquirer.close()
+            await work
 
 
 @pytest.fixture(autouse=True)

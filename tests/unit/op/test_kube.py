@@ -16,6 +16,7 @@ from slipway_operator.kube import AioKubeApi
 from slipway_operator.metrics import Metrics
 from slipway_operator.resources import CONFIG_MAP, SERVICE, ChildRef, Key
 from slipway_operator.throttle import TokenBucket
+from tests.unit.op.answering import answering
 
 pytestmark = pytest.mark.unit
 
@@ -36,19 +37,12 @@ def against(
         return web.json_response(body, status=status)
 
     async def scenario() -> None:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", handle)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        api = AioKubeApi(Configuration(host=f"http://{host}:{port}"), TokenBucket(1000), metrics, lambda: 10.0)
-        try:
-            await use(api)
-        finally:
-            await api.close()
-            await runner.cleanup()
+        async with answering(handle) as port:
+            api = AioKubeApi(Configuration(host=f"http://127.0.0.1:{port}"), TokenBucket(1000), metrics, lambda: 10.0)
+            try:
+                await use(api)
+            finally:
+                await api.close()
 
     asyncio.run(scenario())
 
@@ -106,20 +100,14 @@ def test_a_server_that_is_too_busy_for_an_object_says_it_in_a_header() -> None:
         return web.Response(status=429, headers={"Retry-After": "3"}, text="Too many requests, please try again later.")
 
     async def scenario() -> None:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", handle)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0][:2]
-        api = AioKubeApi(Configuration(host=f"http://{host}:{port}"), TokenBucket(1000), Metrics(), lambda: 10.0)
-        try:
-            with pytest.raises(TransientError, match="Too many requests") as caught:
-                await api.get(SERVICE, "vision", "digits")
-            assert caught.value.retry_after_seconds == 3
-        finally:
-            await api.close()
-            await runner.cleanup()
+        async with answering(handle) as port:
+            api = AioKubeApi(Configuration(host=f"http://127.0.0.1:{port}"), TokenBucket(1000), Metrics(), lambda: 10.0)
+            try:
+                with pytest.raises(TransientError, match="Too many requests") as caught:
+                    await api.get(SERVICE, "vision", "digits")
+                assert caught.value.retry_after_seconds == 3
+            finally:
+                await api.close()
 
     asyncio.run(scenario())
 

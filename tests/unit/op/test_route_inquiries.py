@@ -19,6 +19,7 @@ from slipway_operator.resources import Key
 from slipway_operator.route_inquiries import RouteInquirer
 from slipway_operator.route_verification import RouteQuestion, RouteVerdict
 from slipway_runtime.contract import REVISION_HEADER
+from tests.unit.op.answering import answering
 from tests.unit.op.observations import KEY, model
 from tests.unit.rt.certificates import write_pair
 
@@ -51,18 +52,6 @@ class Asked:
 
 
 @asynccontextmanager
-async def server(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """Its port on loopback."""
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
-    yield runner.addresses[0][1]
-    await runner.cleanup()
-
-
-@asynccontextmanager
 async def at_work() -> AsyncIterator[Asked]:
     asked = Asked()
     work = asyncio.create_task(asked.inquirer.work())
@@ -92,7 +81,7 @@ def test_the_first_way_that_leads_to_the_model_wins_and_is_asked_by_its_host() -
         return web.Response(headers={REVISION_HEADER: "rev"})
 
     async def scenario() -> None:
-        async with server(answers(404, None)) as stranger, server(answer) as own, at_work() as asked:
+        async with answering(answers(404, None)) as stranger, answering(answer) as own, at_work() as asked:
             ways = tuple(Way(f"http://digits.example.com:{port}/models/", "127.0.0.1") for port in (stranger, own))
             asked.inquirer.want(KEY, RouteQuestion(ways, 1.0, MINE))
             assert (await asked.told()).url == ways[1].url
@@ -110,7 +99,7 @@ def test_tls_is_asked_for_by_the_host_name_and_any_certificate_will_do(tmp_path:
     tls.sni_callback = lambda _connection, name, _context: named.append(name)
 
     async def scenario() -> None:
-        async with server(answers(401, "rev"), tls) as port, at_work() as asked:
+        async with answering(answers(401, "rev"), tls) as port, at_work() as asked:
             way = Way(f"https://digits.example.com:{port}/", "127.0.0.1")
             asked.inquirer.want(KEY, RouteQuestion((way,), 1.0, MINE))
             assert (await asked.told()).url == way.url
@@ -127,7 +116,7 @@ def test_where_another_model_answers_it_is_told_after_a_few_attempts_and_the_end
 
     async def scenario() -> None:
         nonlocal revision
-        async with server(answer) as port, at_work() as asked:
+        async with answering(answer) as port, at_work() as asked:
             question = RouteQuestion((Way(f"http://127.0.0.1:{port}/", "127.0.0.1"),), 1.0, MINE)
             asked.inquirer.want(KEY, question)
             told = await asked.told()
@@ -152,7 +141,7 @@ def test_other_words_are_told_once_they_are_steady() -> None:
         return web.Response(status=statuses[min(asked_for, len(statuses)) - 1])
 
     async def scenario() -> None:
-        async with server(answer) as port, at_work() as asked:
+        async with answering(answer) as port, at_work() as asked:
             asked.inquirer.want(KEY, RouteQuestion((Way(f"http://127.0.0.1:{port}/", "127.0.0.1"),), 1.0, MINE))
             assert "answered 502" in (await asked.told()).message
             asked.woken.clear()
@@ -168,7 +157,7 @@ def test_where_nothing_listens_and_where_nothing_comes_is_told_in_words() -> Non
         return web.Response()
 
     async def scenario() -> None:
-        async with server(hang) as port, at_work() as asked:
+        async with answering(hang) as port, at_work() as asked:
             ways = (
                 Way("http://digits.example.com:1/", "127.0.0.1"),
                 Way(f"http://127.0.0.1:{port}/", "127.0.0.1"),
