@@ -157,16 +157,22 @@ def _workers(results: Results) -> list[str]:
         workload, wire, connections, _, workers = key.split("/")
         for outcomes in servers.values():
             found = figures.figure([rate(outcome) for outcome in outcomes])
-            rows.append(
-                [
-                    f"{workload}, {wire}, {connections} connections",
-                    workers.removeprefix("workers-"),
-                    _spread(found, _count),
-                ]
-            )
+            what = f"{workload}, {wire}, {connections} connections"
+            rows.append([what, workers.removeprefix("workers-"), _spread(found, _count)])
     if not rows:
         return []
+    for workload, pairs in results.raw_pairs.items():
+        for number in (0, 1):
+            found = figures.figure([pair[number] for pair in pairs])
+            rows.append([f"{workload}, {_title(results, RAW)}", str(number + 1), _spread(found, _count)])
     text = "Server and generator share all cores; one thread per worker."
+    scaling = {workload: figures.raw_scaling(results, workload) for workload in results.raw_pairs}
+    if scaling:
+        told = ", ".join(f"{_spread(found, _ratio)} times one ({workload})" for workload, found in scaling.items())
+        text += (
+            "\nWhat the machine itself can gain is seen beside it: two processes of torch without a server or a"
+            f"\ngenerator, at their best batch size, make {told}."
+        )
     return ["## Workers", text, table(["what", "workers", "requests/s"], rows, "lrr")]
 
 

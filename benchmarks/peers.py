@@ -50,6 +50,8 @@ class Variant(BaseModel):
     title: str
     note: str = ""
     variables: dict[str, str] = {}
+    models: list[str] = []
+    """Left out: those of the server that it is a variant of."""
 
 
 class Peer(BaseModel):
@@ -120,6 +122,6 @@ def read_peers(folder: Path = PEERS) -> dict[str, Peer]:
     for path in sorted(folder.glob(f"*/{MANIFEST}")):
         peer = read_peer(path.parent)
         peers.append(peer)
-        peers += (peer.model_copy(update=dict(variant)) for variant in peer.variants)
+        peers += (peer.model_copy(update=variant.model_dump(exclude_unset=True)) for variant in peer.variants)
     peers.sort(key=lambda peer: order.index(peer.role))
     return {peer.name: peer for peer in peers}

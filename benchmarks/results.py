@@ -74,6 +74,8 @@ class Results(BaseModel):
     """Cell, server, one outcome per round."""
     raw: dict[str, list[dict[Annotated[int, Field(ge=1)], tuple[float, float]]]] = {}
     """Workload, per round: batch size to rows per second and milliseconds, of torch without a server."""
+    raw_pairs: dict[str, list[tuple[float, float]]] = {}
+    """Workload, per round: rows per second of one process of raw torch, and of two at once together, on all cores."""
     memory: dict[str, Memory] = {}
     growth: Growth | None = None
     generator_requests_per_second: float | None = None
@@ -83,7 +85,7 @@ class Results(BaseModel):
 
     def merge(self, later: Results) -> None:
         """Take over what `later` measured; what it did not measure stays."""
-        for name in ("participants", "absent", "samples", "raw", "memory", "packages"):
+        for name in ("participants", "absent", "samples", "raw", "raw_pairs", "memory", "packages"):
             getattr(self, name).update(getattr(later, name))
         for name in ("date", "commit", "machine", "placement", "rounds", "seconds"):
             setattr(self, name, getattr(later, name))

@@ -7,6 +7,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -17,8 +18,8 @@ from benchmarks.generator import Load
 from benchmarks.launch import Launch, Running
 from benchmarks.machine import Placement
 from benchmarks.models import Model
-from benchmarks.peers import Peer, Role
-from benchmarks.results import Cell, Growth, Memory, Results
+from benchmarks.peers import Peer
+from benchmarks.results import RAW, Cell, Growth, Memory, Results
 from benchmarks.targets import OPEN_LOAD, SUBJECT
 
 _OPEN_CONNECTIONS: Final = 256
@@ -27,7 +28,7 @@ _SPARE_BYTES: Final = 3 * 2**30
 """Below this no further server is started: they all stay in memory."""
 _MEMORY_REQUESTS: Final = 2000
 _GROWTH_STEPS: Final = 10
-_RAW_BATCH_SHARE: Final = 0.1
+_RAW_BATCH_SHARE: Final = 0.25
 """Of a window's seconds, for each batch size of raw torch."""
 
 CELLS: Final = (
@@ -82,23 +83,39 @@ class Suite:
                 self.say(f"{workload}: round {number + 1} of {self.effort.rounds}")
 
     def compare_workers(self, workload: str) -> None:
-        """The subject with one worker and with two, on all cores."""
-        subject = next((peer for peer in self.peers if peer.role is Role.SUBJECT), None)
+        """The subject with one worker and with two, on all cores; beside it torch alone in one process and in two."""
+        by_name = {peer.name: peer for peer in self.peers}
         cells = [cell for cell in WORKER_CELLS if cell.workload == workload]
         cpus = machine.usable()
-        if subject is None or len(cpus) < 2:
+        if SUBJECT not in by_name or len(cpus) < 2 or not cells:
             return
         placement = machine.all_cores(cpus)
         with ExitStack() as stack:
             running: dict[str, Running] = {}
             for cell in cells:
-                name = f"{SUBJECT}, {cell.workers} worker{'s' if cell.workers > 1 else ''}"
-                launch = Launch(subject, self.models[workload], placement.server_list, 1, cell.workers)
-                self._start(name, launch, running, stack)
+                launch = Launch(by_name[SUBJECT], self.models[workload], placement.server_list, 1, cell.workers)
+                self._start(f"{SUBJECT}, {cell.workers} workers", launch, running, stack)
+            raw: dict[str, Running] = {}
+            if RAW in by_name:
+                for number in (1, 2):
+                    launch = Launch(by_name[RAW], self.models[workload], placement.server_list, 1)
+                    self._start(f"{RAW}, process {number}", launch, raw, stack)
             for _ in range(self.effort.rounds):
                 for cell, (name, server) in zip(cells, list(running.items()), strict=False):
                     with self._turn(running, name, workload):
                         self._load(cell, SUBJECT, server, placement)
+                if len(raw) == 2:
+                    self._pair(workload, *raw.values())
+
+    def _pair(self, workload: str, first: Running, second: Running) -> None:
+        """Rows per second of one process of raw torch at its best batch size, and of two that compute at once."""
+        seconds = self.effort.seconds * _RAW_BATCH_SHARE
+        with thawed(first):
+            alone = max(rows for rows, _ in first.measure(seconds).values())
+        with thawed(first), thawed(second), ThreadPoolExecutor(2) as pool:
+            both = list(pool.map(lambda server: server.measure(seconds), (first, second)))
+        together = max(sum(one[size][0] for one in both) for size in both[0])
+        self.results.raw_pairs.setdefault(workload, []).append((alone, together))
 
     def weigh(self) -> None:
         """Memory of each server with the tiny model, each alone on the machine."""
@@ -127,7 +144,7 @@ class Suite:
 
     def grow(self) -> None:
         """Memory of the subject over many requests."""
-        subject = next((peer for peer in self.peers if peer.role is Role.SUBJECT), None)
+        subject = next((peer for peer in self.peers if peer.name == SUBJECT), None)
         if subject is None or subject.json_route is None:
             return
         placement = machine.one_core(machine.usable())
@@ -226,6 +243,15 @@ class Suite:
     def _absent(self, peer: str, workload: str, reason: str) -> None:
         self.results.absent.setdefault(peer, {}).setdefault(workload, reason)
         self.say(f"{workload}: {peer} takes no part: {reason}")
+
+
+@contextmanager
+def thawed(server: Running) -> Iterator[None]:
+    server.thaw()
+    try:
+        yield
+    finally:
+        server.freeze()
 
 
 def background(seconds: float = 0.5) -> float:

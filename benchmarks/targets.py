@@ -11,10 +11,13 @@ from benchmarks.figures import Figure, p50, p95, rate, requests_per_cpu_second
 from benchmarks.results import Cell, Results
 
 SUBJECT: Final = "slipway"
+UNTUNED: Final = "slipway-untuned"
 Verdict = Literal["met", "missed", "not measured"]
 
 _MLP: Final = Cell(workload="mlp")
 _MLP_ALONE: Final = Cell(workload="mlp", connections=1)
+_CNN: Final = Cell(workload="cnn", wire="binary")
+_CNN_ALONE: Final = Cell(workload="cnn", wire="binary", connections=1)
 _ENCODER: Final = Cell(workload="encoder")
 _ENCODER_ALONE: Final = Cell(workload="encoder", connections=1)
 OPEN_LOAD: Final = 0.6
@@ -109,15 +112,26 @@ TARGETS: Final = (
         False,
         lambda results: figures.ratio(results, _MLP_ALONE, SUBJECT, "bare", p50),
     ),
-    _near_raw(Cell(workload="cnn", wire="binary"), "CNN, binary"),
+    _near_raw(_CNN, "CNN, binary"),
     _near_raw(_ENCODER, "Encoder, JSON"),
     Target(
         "CNN, 64 connections: requests/s with JSON over binary",
         0.95,
         True,
-        lambda results: figures.ratio(
-            results, Cell(workload="cnn"), SUBJECT, SUBJECT, rate, Cell(workload="cnn", wire="binary")
-        ),
+        lambda results: figures.ratio(results, Cell(workload="cnn"), SUBJECT, SUBJECT, rate, _CNN),
+    ),
+    Target(
+        "CNN, binary, 1 connection: p50 over that of the same server without its tuner",
+        0.45,
+        False,
+        lambda results: figures.ratio(results, _CNN_ALONE, SUBJECT, UNTUNED, p50),
+    ),
+    Target(
+        "CNN, binary, 64 connections: requests/s over those of the same server without its tuner",
+        1.15,
+        True,
+        lambda results: figures.ratio(results, _CNN, SUBJECT, UNTUNED, rate),
+        lambda results: figures.ratio(results, _CNN, SUBJECT, UNTUNED, requests_per_cpu_second),
     ),
     _workers("cnn", "binary", "CNN, binary"),
     _workers("encoder", "json", "Encoder, JSON"),

@@ -44,12 +44,33 @@ def test_a_round_without_right_answers_is_no_figure_when_a_server_failed(results
     assert figures.ratio(results, MLP, "slipway", "absent", rate) is None
 
 
-def test_raw_torch_counts_at_its_best_batch_when_compared(results: Results) -> None:
-    results.raw["mlp"] = [{1: (100.0, 10.0), 8: (400.0, 20.0)}, {1: (90.0, 11.0), 8: (80.0, 99.0)}]
-    assert figures.raw_best(results, "mlp") == Figure(245, 90, 400)
-    assert figures.over_raw(results, MLP, "slipway") == Figure(
-        pytest.approx(4.03, abs=0.01), 2.5, pytest.approx(5.56, abs=0.01)
-    )
+def test_raw_torch_counts_at_the_batch_that_is_best_over_all_rounds_when_compared(results: Results) -> None:
+    steady = [
+        {1: (100.0, 10.0), 8: (400.0, 20.0)},
+        {1: (90.0, 11.0), 8: (80.0, 99.0)},
+        {1: (95.0, 10.0), 8: (300.0, 26)},
+    ]
+    results.raw["mlp"] = steady
+    assert figures.best_batch(steady) == 8
+    assert figures.over_raw(results, MLP, "slipway") == Figure(4, 2.5, 6.25)
+
+
+def test_two_processes_of_raw_torch_are_shown_beside_two_workers(results: Results) -> None:
+    for workers, requests in ((1, 100.0), (2, 180.0)):
+        results.add(Cell(workload="cnn", wire="binary", workers=workers), "slipway", outcome(requests))
+    assert "Server and generator share all cores" in page(results)
+    results.raw_pairs["cnn"] = [(100, 190), (50, 90), (100, 170)]
+    assert figures.raw_scaling(results, "cnn") == Figure(1.8, 1.7, 1.9)
+    assert "make 1.80 (1.70 … 1.90) times one (cnn)." in page(results)
+
+
+def test_the_tuner_is_judged_by_the_same_server_without_it(results: Results) -> None:
+    for connections, ours, theirs in ((64, 120.0, 100.0), (1, 80.0, 40.0)):
+        cell = Cell(workload="cnn", wire="binary", connections=connections)
+        results.add(cell, "slipway", outcome(ours, p50=1000 / ours))
+        results.add(cell, "slipway-untuned", outcome(theirs, p50=1000 / theirs))
+    verdicts = {target.what: target.verdict(results) for target in TARGETS if target.what.endswith("without its tuner")}
+    assert list(verdicts.values()) == ["missed", "met"]
 
 
 def test_wrong_answers_are_added_up_when_all_cells_are_seen(results: Results) -> None:
