@@ -15,6 +15,12 @@ from slipway_runtime.protocol.errors import ApiError, bad_request
 MIN_COMPRESSED_BYTES: Final = 1024
 """Smaller answers are sent as they are: compressing them costs time and saves no packet."""
 
+MAX_MEMBERS: Final = 16384
+"""Streams in one gzip body. Tools that make many (bgzip) put 64 KiB into each."""
+_PIECE_BYTES: Final = 16 * 1024
+"""What follows a stream's end in what zlib was given is copied: were that the whole body, a body of many small streams
+would be copied once for each."""
+
 _GZIP: Final = b"gzip"
 _DEFLATE: Final = b"deflate"
 _IDENTITY: Final = frozenset({b"", b"identity"})
@@ -42,28 +48,36 @@ def decompress(body: Buffer, encoding: bytes, limit_bytes: int) -> Buffer:
     if not data:
         raise _broken(name, "it is empty")
     output = bytearray()
+    members = 0
     while data:
+        if members == MAX_MEMBERS:
+            raise _broken(name, f"it has more than {MAX_MEMBERS} streams one after another")
         data = _inflate_member(data, name, output, limit_bytes)
+        members += 1
     return bytes(output)
 
 
 def _inflate_member(data: memoryview, name: bytes, output: bytearray, limit_bytes: int) -> memoryview:
     """Appends one stream and returns what follows it; only gzip may hold several."""
     stream = zlib.decompressobj(_window(data, name))
-    try:
-        output += stream.decompress(data, limit_bytes - len(output) + 1)
-    except zlib.error as error:
-        raise _broken(name, str(error)) from None
-    if len(output) > limit_bytes:
-        raise ApiError(
-            413,
-            "decompressed_too_large",
-            f"The body is larger than {limit_bytes} bytes once it is decompressed (maxDecompressedBytes). Send less at"
-            " once.",
-        )
+    taken = 0
+    while not stream.eof and taken < len(data):
+        piece = data[taken : taken + _PIECE_BYTES]
+        try:
+            output += stream.decompress(piece, limit_bytes - len(output) + 1)
+        except zlib.error as error:
+            raise _broken(name, str(error)) from None
+        if len(output) > limit_bytes:
+            raise ApiError(
+                413,
+                "decompressed_too_large",
+                f"The body is larger than {limit_bytes} bytes once it is decompressed (maxDecompressedBytes). Send"
+                " less at once.",
+            )
+        taken += len(piece)
     if not stream.eof:
         raise _broken(name, "it ends too early")
-    rest = data[len(data) - len(stream.unused_data) :] if stream.unused_data else data[:0]
+    rest = data[taken - len(stream.unused_data) :]
     if rest and name != _GZIP:
         raise _broken(name, f"{len(rest)} bytes follow its end")
     return rest

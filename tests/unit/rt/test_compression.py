@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import random
 import zlib
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slipway_runtime.protocol.compression import choose_encoding, compress, decompress
+from slipway_runtime.protocol.compression import MAX_MEMBERS, choose_encoding, compress, decompress
 from slipway_runtime.protocol.errors import ApiError
 
 pytestmark = pytest.mark.unit
@@ -32,6 +33,23 @@ def test_gzip_is_read_under_each_of_its_names(encoding: bytes) -> None:
 
 def test_gzip_in_several_members_is_one_body() -> None:
     assert decompress(gzip.compress(b"ab") + gzip.compress(b"cd"), b"gzip", 4) == b"abcd"
+
+
+def test_streams_longer_than_what_is_read_at_once_are_one_body() -> None:
+    noise = random.Random(1).randbytes(100_000)
+    for encoding, packed in ((b"gzip", gzip.compress(noise) * 3), (b"deflate", zlib.compress(noise * 3))):
+        assert decompress(packed, encoding, 300_000) == noise * 3
+        with pytest.raises(ApiError, match="ends too early"):
+            decompress(packed[:-1], encoding, 300_000)
+
+
+def test_a_body_of_nothing_but_streams_is_refused() -> None:
+    """Each costs more than it carries: a few megabytes of empty ones kept a thread busy for minutes."""
+    empty = gzip.compress(b"", mtime=0)
+    assert decompress(empty * MAX_MEMBERS, b"gzip", 1) == b""
+    with pytest.raises(ApiError, match="more than 16384 streams") as caught:
+        decompress(empty * (MAX_MEMBERS + 1), b"gzip", 1)
+    assert (caught.value.status, caught.value.code) == (400, "invalid_encoding")
 
 
 def test_deflate_is_read_with_and_without_its_envelope() -> None:
