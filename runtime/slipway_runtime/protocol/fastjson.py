@@ -122,7 +122,7 @@ class TensorReader:
         while type(part) is JsonArray and len(shape) < len(self.shape):
             shape.append(len(part))
             part = part[0]
-        if not self.fits(shape) or not prod(shape):
+        if not shape or not self.fits(shape) or not prod(shape):
             raise DoubtError
         array = self._convert(data)
         if array.size != prod(shape):

@@ -98,6 +98,11 @@ def kind_of(value: object) -> str:
     return _KINDS.get(type(value), type(value).__name__)
 
 
+def shown(value: object) -> str:
+    """A value as the client wrote it, cut where it is long: strings bare, all else as JSON."""
+    return (value if isinstance(value, str) else json.dumps(value))[:40]
+
+
 def a_kind_of(value: object) -> str:
     """The same with its article, for a sentence."""
     kind = kind_of(value)

@@ -28,6 +28,8 @@ _ALLOWED: Final[Mapping[Datatype, frozenset[type]]] = {
     else frozenset({int})
     for datatype in Datatype
 }
+MOST_OF_EMPTY: Final = 2**20
+"""The product of the sizes, those of 0 left out, of a tensor without elements."""
 _KINDS: Final = {
     bool: "true or false",
     int: "integers",
@@ -198,6 +200,20 @@ def check_shape(spec: TensorSpec, shape: Sequence[int]) -> None:
             input=spec.name,
             expected=expected,
             got=f"{list(shape)} {spec.datatype}",
+        )
+    _check_empty(spec, shape)
+
+
+def _check_empty(spec: TensorSpec, shape: Sequence[int]) -> None:
+    """Nothing in the body stands behind the sizes of a tensor that has no elements, yet its rows are computed."""
+    if all(shape) or all(wanted == size for wanted, size in zip(spec.shape, shape, strict=True) if size):
+        return
+    if math.prod(size for size in shape if size) > MOST_OF_EMPTY:
+        raise bad_request(
+            "shape_mismatch",
+            f"Input {spec.name!r} has the shape {list(shape)} and so no values; the other sizes of such a tensor"
+            f" multiply to at most {MOST_OF_EMPTY}.",
+            input=spec.name,
         )
 
 

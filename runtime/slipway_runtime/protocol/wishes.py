@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from slipway_runtime.protocol.codec import Decoded, Headers
 from slipway_runtime.protocol.errors import bad_request
-from slipway_runtime.protocol.jsontext import kind_of
+from slipway_runtime.protocol.jsontext import shown
 
 _PRIORITY: Final = b"x-priority"
 _TIMEOUT: Final = b"x-request-timeout-ms"
@@ -48,17 +48,13 @@ def scheduler_priority(level: int) -> int:
 def _parameter(parameters: Mapping[str, Any], name: str) -> int:
     value = parameters.get(name, 0)
     if type(value) is not int or not 0 <= value < 10**_DIGITS:
-        shown = str(value)[:40] if isinstance(value, int | float | str) else kind_of(value)
-        raise bad_request(
-            "invalid_field",
-            f"parameters of the request: {name} is {shown!r}, expected {_RULE}.",
-        )
+        raise bad_request("invalid_field", f"parameters of the request: {name} is {shown(value)!r}, expected {_RULE}.")
     return value
 
 
 def _whole(name: str, value: bytes) -> int:
     value = value.strip()
     if not value.isdigit() or len(value) > _DIGITS:
-        shown = value[:40].decode("latin-1")
-        raise bad_request("invalid_header", f"{name} is {shown!r}, expected {_RULE}.")
+        text = value[:40].decode("latin-1")
+        raise bad_request("invalid_header", f"{name} is {text!r}, expected {_RULE}.")
     return int(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -82,7 +83,8 @@ def classify(spec: TensorSpec, array: Array, count: int) -> Array:
     """The greatest values as "value:index", the greatest first, of equals the first; of every item of a batch."""
     values = bfloat16.from_bits(array) if spec.datatype is Datatype.BF16 else array
     batched = values.ndim > 1 and spec.shape[0] == -1
-    rows = values.reshape(values.shape[0], -1) if batched else values.reshape(1, -1)
+    # Written out, as no size can be found for an array without elements.
+    rows = values.reshape(values.shape[0], math.prod(values.shape[1:])) if batched else values.reshape(1, values.size)
     count = min(count, rows.shape[1])
     keys = np.where(np.isnan(rows), -np.inf, rows) if rows.dtype.kind == "f" else rows
     # Sorted backwards and read backwards, so that equal values keep their order.

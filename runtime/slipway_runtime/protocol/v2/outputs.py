@@ -8,7 +8,7 @@ from typing import Any, Final
 from slipway_runtime.contract import Datatype, TensorSpec
 from slipway_runtime.models.signature import Signature
 from slipway_runtime.protocol.errors import bad_request
-from slipway_runtime.protocol.jsontext import a_kind_of
+from slipway_runtime.protocol.jsontext import a_kind_of, shown
 from slipway_runtime.protocol.v2.form import BINARY_FORM, JSON_FORM, Form, OutputForm
 
 _SHARED_MEMORY: Final = "shared_memory_region"
@@ -57,7 +57,7 @@ def _classes(parameters: Mapping[str, Any], spec: TensorSpec) -> int:
     if type(classes) is not int or classes < 0:
         raise bad_request(
             "invalid_field",
-            f"parameters of output {spec.name!r}: classification is {str(classes)[:40]!r}, expected how many of the"
+            f"parameters of output {spec.name!r}: classification is {shown(classes)!r}, expected how many of the"
             " greatest values to answer with.",
         )
     if classes and spec.datatype in _UNRANKED:

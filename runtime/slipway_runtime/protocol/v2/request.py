@@ -10,7 +10,7 @@ from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.signature import Signature
 from slipway_runtime.protocol.codec import Decoded
 from slipway_runtime.protocol.errors import ApiError, bad_request
-from slipway_runtime.protocol.jsontext import a_kind_of
+from slipway_runtime.protocol.jsontext import a_kind_of, shown
 from slipway_runtime.protocol.raw import decode_raw
 from slipway_runtime.protocol.tensors import check_batch, check_complete, check_shape, decode_tensor, find_input
 from slipway_runtime.protocol.v2.outputs import read_outputs
@@ -110,7 +110,7 @@ def _decode_input(tensor: Mapping[str, Any], spec: TensorSpec, parts: RawParts) 
         if type(size) is not int or size < 0:
             raise bad_request(
                 "invalid_field",
-                f"Input {name!r}: binary_data_size is {str(size)[:40]!r}, expected a whole number of bytes.",
+                f"Input {name!r}: binary_data_size is {shown(size)!r}, expected a whole number of bytes.",
                 input=name,
             )
         return decode_raw(spec, shape, parts.take(name, size))
@@ -129,7 +129,7 @@ def _check_datatype(datatype: object, spec: TensorSpec) -> None:
     if not isinstance(datatype, str) or datatype not in Datatype.__members__:
         raise bad_request(
             "unknown_datatype",
-            f"Input {spec.name!r}: got datatype {str(datatype)[:40]!r}, expected one of {', '.join(Datatype)}.",
+            f"Input {spec.name!r}: got datatype {shown(datatype)!r}, expected one of {', '.join(Datatype)}.",
             input=spec.name,
         )
     if datatype != spec.datatype:
@@ -150,7 +150,7 @@ def _decode_shape(name: str, shape: object) -> list[int]:
         raise _bad_shape(name, f"shape has {len(shape)} dimensions, {rule}")
     for size in shape:
         if type(size) is not int or not 0 <= size <= _MAX_SIZE:
-            raise _bad_shape(name, f"shape holds {str(size)[:40]!r}, {rule}")
+            raise _bad_shape(name, f"shape holds {shown(size)!r}, {rule}")
     return shape
 
 
