@@ -37,6 +37,7 @@ _PORT = click.IntRange(0, 65535)
 @click.option("--port", type=_PORT, default=INFERENCE_PORT, show_default=True, help="Port for predictions.")
 @click.option("--admin-port", type=_PORT, default=ADMIN_PORT, show_default=True, help="Port for probes and metrics.")
 @click.option("--grpc-port", type=_PORT, help="Port for gRPC; 0 is a free one.  [default: no gRPC]")
+@click.option("--triton-metrics", is_flag=True, default=None, help="Serve metrics under Triton's names as well.")
 @click.option(
     "--fetch-to",
     type=click.Path(path_type=Path),
@@ -53,6 +54,7 @@ def main(
     port: int,
     admin_port: int,
     grpc_port: int | None,
+    triton_metrics: bool | None,
     fetch_to: Path | None,
     log_format: LogFormat,
 ) -> None:
@@ -66,6 +68,7 @@ def main(
     overrides: dict[str, Any] = {
         "name": name,
         "grpcPort": grpc_port,
+        "metrics": {"triton": True} if triton_metrics else None,
         "artifact": {"uri": uri, "digest": digest, "format": form},
     }
     lifecycle = Lifecycle()
@@ -90,12 +93,15 @@ def _serve(config: RuntimeConfig, lifecycle: Lifecycle, host: str, port: int, ad
 
     from slipway_runtime.metrics import Metrics
     from slipway_runtime.serving.admin import AdminApp, start_admin
+    from slipway_runtime.serving.inspection import Inspection
     from slipway_runtime.serving.listener import bind
 
     metrics = Metrics(lifecycle, config.sla)
+    runner = Runner(loop_factory=uvloop.new_event_loop)
     admin_socket = bind(host, admin_port, "--admin-port")
     listening = bind(host, port, "--port")
-    start_admin(AdminApp(lifecycle, metrics), admin_socket)
+    inspection = Inspection(config, metrics, runner.get_loop())
+    start_admin(AdminApp(lifecycle, metrics, inspection), admin_socket)
     log.info(
         "Listening",
         extra={"port": listening.getsockname()[1], "admin_port": admin_socket.getsockname()[1], "model": config.name},
@@ -103,7 +109,7 @@ def _serve(config: RuntimeConfig, lifecycle: Lifecycle, host: str, port: int, ad
 
     from slipway_runtime.process import Server, run
 
-    with Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with runner:
         runner.run(run(Server(config, lifecycle, metrics, listening)))
 
 

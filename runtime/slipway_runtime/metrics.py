@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE_OPENMETRICS
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from slipway_runtime.contract import SLAConfig
 from slipway_runtime.dispatch.counts import DispatchCounts
 from slipway_runtime.engines.counts import EngineCounts
 from slipway_runtime.http.counts import HttpCounts
 from slipway_runtime.lifecycle import Lifecycle
+from slipway_runtime.protocol.mediatypes import choose_media_type
 from slipway_runtime.telemetry.cgroup import CgroupCollector
 from slipway_runtime.telemetry.counts import RequestCounts
 from slipway_runtime.telemetry.gpu import GpuCollector
 from slipway_runtime.version import runtime_version
 
+_PLAIN: Final = b"text/plain"
+_OPENMETRICS: Final = b"application/openmetrics-text"
+
 
 class Metrics:
     """One registry for one runtime. Label values never come from a request's content."""
-
-    content_type = CONTENT_TYPE_LATEST
 
     def __init__(self, lifecycle: Lifecycle, sla: SLAConfig | None = None) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -32,6 +38,7 @@ class Metrics:
         self.engine_counts = EngineCounts()
         self.registry.register(self.engine_counts)
         self.http_counts = HttpCounts()
+        self.http_counts.departures = self.request_counts.departures
         self.registry.register(self.http_counts)
         self.registry.register(CgroupCollector())
         self.registry.register(GpuCollector())
@@ -69,5 +76,9 @@ class Metrics:
             registry=self.registry,
         )
 
-    def render(self) -> bytes:
-        return generate_latest(self.registry)
+    def render(self, accept: bytes | None = None) -> tuple[bytes, str]:
+        """The text and its media type: OpenMetrics, which alone has exemplars, for who prefers it."""
+        if accept and choose_media_type(accept, (_PLAIN, _OPENMETRICS)) == _OPENMETRICS:
+            text: bytes = generate_openmetrics(self.registry)  # type: ignore[no-untyped-call]
+            return text, CONTENT_TYPE_OPENMETRICS
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST

@@ -78,10 +78,10 @@ def metric(server: RuntimeServer, name: str, **labels: str) -> float:
     )
 
 
-def until(server: RuntimeServer, name: str, value: float) -> None:
+def until(server: RuntimeServer, name: str, value: float, **labels: str) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while metric(server, name) != value:
-        assert time.monotonic() < deadline, f"{name} is {metric(server, name)}, expected {value}"
+    while metric(server, name, **labels) != value:
+        assert time.monotonic() < deadline, f"{name} is {metric(server, name, **labels)}, expected {value}"
         time.sleep(0.02)
 
 
@@ -125,13 +125,13 @@ def test_a_clients_deadline_is_kept_while_it_waits(demanding: RuntimeServer) -> 
 
 @pytest.mark.feature("disconnects")
 def test_the_queued_work_of_a_client_that_left_is_forgotten(demanding: RuntimeServer) -> None:
-    cancelled = metric(demanding, "cancelled_total")
+    left = metric(demanding, "client_disconnects_total", stage="queue")
     host, _, port = demanding.address.partition(":")
     body = b"[[1, 1]]"
     with socket.create_connection((host, int(port)), timeout=PATIENCE_SECONDS) as client:
         client.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
         until(demanding, "queue_requests", 1)
-    until(demanding, "cancelled_total", cancelled + 1)
+    until(demanding, "client_disconnects_total", left + 1, stage="queue")
     until(demanding, "queue_requests", 0)
     assert metric(demanding, "requests_total", code="499", reason="client_closed") >= 1
 

@@ -63,8 +63,6 @@ class Reason(StrEnum):
     """At arrival, or dropped from the queue since."""
     DEADLINE_IN_QUEUE = "deadline_in_queue"
     """Nobody waits for the answer any longer."""
-    CONCURRENCY_LIMIT = "concurrency_limit"
-    """As many as may are in flight; the scheduler was not asked."""
 
 
 @dataclass(frozen=True, slots=True)

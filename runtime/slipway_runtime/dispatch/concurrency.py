@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from slipway_runtime.batching.work import Reason
 from slipway_runtime.dispatch.answers import too_many
-from slipway_runtime.dispatch.counts import DispatchCounts
 
 
 class Concurrency:
     """Counts predictions from their last byte to their answer. Used from the event loop's thread."""
 
-    def __init__(self, limit: int | None, counts: DispatchCounts) -> None:
+    def __init__(self, limit: int | None) -> None:
         self.limit = limit
         self.in_flight = 0
         """Only counted where there is a limit."""
-        self._counts = counts
 
     def take(self) -> bool:
         """False: it does not fit now. What was taken must be given back."""
@@ -25,10 +22,9 @@ class Concurrency:
         return True
 
     def admit(self) -> None:
-        """As `take`, for whoever refuses what does not fit. Raises `ApiError`, and counts that."""
+        """As `take`, for whoever refuses what does not fit. Raises `ApiError`."""
         if not self.take():
             assert self.limit is not None
-            self._counts.shed[Reason.CONCURRENCY_LIMIT] += 1
             raise too_many(self.limit)
 
     def give(self, predictions: int = 1) -> None:

@@ -11,8 +11,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from slipway_runtime.batching.work import Batch, Reason
+from slipway_runtime.batching.work import Batch
 from slipway_runtime.dispatch.ticket import Ticket
+from slipway_runtime.dispatch.waits import LeastWait
 from slipway_runtime.telemetry.histogram import SECONDS_EDGES, Histogram
 
 _ROWS_EDGES = tuple(float(2**power) for power in range(11))
@@ -20,7 +21,7 @@ _SHARE_EDGES = tuple(tenth / 10 for tenth in range(1, 11))
 _RATIO_EDGES = (0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 5.0)
 
 
-T = TypeVar("T", bound=StrEnum)
+T = TypeVar("T", bound=str)
 
 
 class Close(StrEnum):
@@ -53,6 +54,7 @@ class Outlook:
     queued_rows: int = 0
     queue_limit_rows: int = 0
     queue_oldest_seconds: float = 0.0
+    least_wait_seconds: float = 0.0
     predicted_wait_seconds: float = 0.0
     aftermath_seconds: float = 0.0
     sustainable_rows_per_second: float = 0.0
@@ -74,8 +76,9 @@ class DispatchCounts(Collector):
 
     def __init__(self) -> None:
         self.outlook: Callable[[], Outlook] = Outlook
-        self.shed = dict.fromkeys(Reason, 0)
-        self.cancelled = 0
+        self.waits = LeastWait()
+        self.item_errors: dict[str, int] = {}
+        """By the error's code."""
         self.retries = dict.fromkeys(Retry, 0)
         self._closes = dict.fromkeys(Close, 0)
         self._rows = Histogram(_ROWS_EDGES)
@@ -147,20 +150,14 @@ class DispatchCounts(Collector):
             self.retries,
         )
         yield _counter(
-            "slipway_runtime_shed",
-            "Requests that were not computed, because there were too many or because they would have been too late."
-            " reason: queue_full, concurrency_limit, predicted_late, deadline_in_queue.",
-            "reason",
-            self.shed,
+            "slipway_runtime_item_errors",
+            "Requests that failed for themselves in a batch whose others were answered. code: the error's.",
+            "code",
+            self.item_errors.copy(),
         )
         padding = CounterMetricFamily("slipway_runtime_batch_padding_rows", "Rows computed to fill up batches.")
         padding.add_metric([], self._padding_rows)
         yield padding
-        cancelled = CounterMetricFamily(
-            "slipway_runtime_cancelled", "Requests whose client left before the answer, so that it was dropped."
-        )
-        cancelled.add_metric([], self.cancelled)
-        yield cancelled
         yield from _outlook_metrics(self.outlook())
 
     def _collect_sizes(self) -> Iterator[Metric]:
@@ -199,6 +196,11 @@ def _outlook_metrics(outlook: Outlook) -> Iterator[Metric]:
             outlook.queue_limit_rows,
         ),
         "queue_oldest_seconds": ("How long the oldest request waits for a batch.", outlook.queue_oldest_seconds),
+        "queue_wait_min_seconds": (
+            "The least that any request waited of those that left the queue in the last 5 seconds: above 0 while there"
+            " is a standing queue, 0 when one was let through at once or none came.",
+            outlook.least_wait_seconds,
+        ),
         "answer_writing_seconds": (
             "From the end of a batch to an answer, exceeded by one answer in twenty. Batches have the rest of the"
             " latency target. 0 until there were some answers.",
@@ -219,10 +221,14 @@ def _outlook_metrics(outlook: Outlook) -> Iterator[Metric]:
         ),
         "batch_tail_factor": ("The target's quantile of batch times over their median.", outlook.tail_factor),
         "batch_margin": ("What late answers, or the lack of them, multiply the tail factor by.", outlook.margin),
-        "batch_drifts": ("How often all batch times were rescaled because the hardware changed.", outlook.drifts),
     }
     for name, (help_text, value) in gauges.items():
         yield GaugeMetricFamily(f"slipway_runtime_{name}", help_text, value)
+    drifts = CounterMetricFamily(
+        "slipway_runtime_batch_drifts", "How often all batch times were rescaled because the hardware changed."
+    )
+    drifts.add_metric([], outlook.drifts)
+    yield drifts
     limits = GaugeMetricFamily(
         "slipway_runtime_batch_limit_rows",
         "The largest batch that is formed now, by the shapes of a row.",

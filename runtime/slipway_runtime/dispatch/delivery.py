@@ -29,13 +29,14 @@ class Delivery:
         self._answer = answer
         self._mismatch_logged = False
 
-    def hand_out(self, parts: Sequence[Slice], execution: Execution, rows: int | None) -> None:
-        """`rows` is the size that was executed, None where a request is a batch whatever its rows."""
+    def hand_out(self, parts: Sequence[Slice], execution: Execution, rows: int | None) -> bool:
+        """`rows` is the size that was executed, None where a request is a batch whatever its rows. False where the
+        outputs are not what they should be."""
         outputs = execution.outputs or {}
         wrong = mismatch(outputs, self._names, rows)
         if wrong is not None:
             self.refuse(parts, wrong)
-            return
+            return False
         batch_rows = sum([part.stop - part.start for part in parts])
         at = 0
         for part in parts:
@@ -49,20 +50,25 @@ class Delivery:
                 own = outputs if whole else {name: outputs[name][at : at + count] for name in self._names}
                 self._give(ticket, part, own)
             at += count
+        return True
 
     def hand_out_rest(
         self, parts: Sequence[Slice], execution: Execution, rows: int | None, failed: RowsFailedError
-    ) -> None:
-        """Some rows failed for reasons of their own: a request with one of them fails, the others get their rows."""
+    ) -> tuple[bool, list[str]]:
+        """Some rows failed for reasons of their own: a request with one of them fails, the others get their rows.
+        Whether there were others, and the codes of those that failed."""
         at = 0
+        codes = []
         for part in parts:
             stop = at + part.stop - part.start
             own = failed.rows if rows is None else [row for row in failed.rows if at <= row < stop]
-            if own:
-                self._answer(ticket_of(part), answers.row_failed(failed.rows[min(own)]))
+            if own and not ticket_of(part).ended_at:
+                error = answers.row_failed(failed.rows[min(own)])
+                codes.append(error.code)
+                self._answer(ticket_of(part), error)
             at = stop
-        if not all(ticket_of(part).ended_at for part in parts):
-            self.hand_out(parts, execution, rows)
+        others = not all(ticket_of(part).ended_at for part in parts)
+        return others and self.hand_out(parts, execution, rows), codes
 
     def refuse(self, parts: Sequence[Slice], wrong: str) -> None:
         """The model gave something else than it promised, which no request is to blame for."""

@@ -80,7 +80,6 @@ class Dispatcher:
         ticket.ended_at = self._clock()
         self._unanswered -= 1
         self.scheduler.cancel(ticket)
-        self._counts.cancelled += 1
 
     def abandon(self, error: Callable[[], ApiError]) -> None:
         """Answers everything that waits or runs; nothing more is computed for it."""
@@ -134,7 +133,6 @@ class Dispatcher:
                 seconds = ticket.timeout_seconds
             ticket.deadline_at = ticket.offered_at + seconds
             if ticket.deadline_at <= now:
-                self._counts.shed[Reason.DEADLINE_IN_QUEUE] += 1
                 self._answer(ticket, answers.deadline(seconds, running=False))
             else:
                 taken.append(ticket)
@@ -152,7 +150,6 @@ class Dispatcher:
         )
         refusal = self.scheduler.offer(request, now)
         if refusal is not None:
-            self._counts.shed[refusal.reason] += 1
             self._answer(ticket, answers.refused(refusal))
 
     def _advance(self, now: float) -> None:
@@ -182,7 +179,6 @@ class Dispatcher:
     def _drop(self, refusal: Refusal) -> None:
         ticket = refusal.request.id
         assert isinstance(ticket, Ticket)
-        self._counts.shed[refusal.reason] += 1
         if self._engine.available == 0 and not self._runner.busy:
             error = answers.worker_restarted()
         elif refusal.reason is Reason.DEADLINE_IN_QUEUE:

@@ -88,6 +88,7 @@ class Express:
         limit = self._scheduler.lanes[batch.bucket].capacity.batch_limit
         self._counts.began(batch, Close.FULL if batch.rows >= limit else Close.IDLE, limit)
         self._counts.ended(batch, now)
+        self._counts.waits.note(0.0, now)
         late = 0
         target_seconds = self._scheduler.target_seconds
         if target_seconds != _NEVER:

@@ -12,6 +12,7 @@ from typing import Final
 from slipway_runtime.batching.scheduler import Scheduler
 from slipway_runtime.dispatch.counts import DispatchCounts, Outlook
 from slipway_runtime.dispatch.loopcost import LoopCost
+from slipway_runtime.dispatch.waits import LeastWait
 
 _PATIENCE_SECONDS: Final = 0.5
 """Of a loop that is busy for longer, what was true last is told."""
@@ -37,20 +38,24 @@ class OutlookReader:
     def _look(self) -> Outlook:
         now = perf_counter()
         self._cost.look(now, thread_time(), self._counts.answered_rows)
-        return look(self._scheduler, self._cost, now)
+        return look(self._scheduler, self._cost, self._counts.waits, now)
 
 
-def look(scheduler: Scheduler, cost: LoopCost, now: float) -> Outlook:
+def look(scheduler: Scheduler, cost: LoopCost, waits: LeastWait, now: float) -> Outlook:
     reference = scheduler.reference
     profile, capacity = reference.profile, reference.capacity
     powers = {2**power for power in range(profile.max_batch_size.bit_length())}
     sizes = sorted(powers | {capacity.batch_limit, profile.max_batch_size})
+    oldest_seconds = scheduler.oldest_seconds(now)
+    least_seconds = waits.least(now)
     return Outlook(
         queued_requests=scheduler.queued_requests,
         queued_rows=scheduler.queued_rows,
         predicted_wait_seconds=scheduler.predicted_wait_seconds(now),
         queue_limit_rows=capacity.queue_rows,
-        queue_oldest_seconds=scheduler.oldest_seconds(now),
+        queue_oldest_seconds=oldest_seconds,
+        # Where nothing left, whatever leaves next will have waited at least as long as the oldest does now.
+        least_wait_seconds=oldest_seconds if least_seconds is None else least_seconds,
         aftermath_seconds=scheduler.aftermath_seconds,
         sustainable_rows_per_second=cost.bound(capacity.sustainable_rows_per_second),
         target_feasible=capacity.feasible,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from slipway_runtime.batching.work import Batch, Slice
 from slipway_runtime.dispatch.assembly import ticket_of
@@ -21,6 +21,10 @@ class Run:
     open_pieces: int = 1
     clean: bool = True
     """False once something failed: then its time teaches nothing."""
+    served: bool = False
+    """Some request of it was answered."""
+    failed: list[str] = field(default_factory=list)
+    """Codes of the requests that failed for themselves, as far as they are not counted."""
 
     def tickets(self) -> list[Ticket]:
         return [ticket_of(part) for part in self.batch.slices]

@@ -25,6 +25,8 @@ _HANG_FACTOR: Final = 10.0
 _ATTEMPTS: Final = 2
 """A request that was in so many batches which no worker survived is not tried again."""
 _NEVER: Final = float("inf")
+_WAIT_DIGITS: Final = 6
+"""A request whose batch begins in the moment of its offer waits for nothing, and not for a rounding error."""
 
 log = logging.getLogger(__name__)
 
@@ -79,13 +81,18 @@ class Runner:
 
     def begin(self, batch: Batch) -> None:
         """Only while the engine is available or has room ahead. The answers may come before this returns."""
-        deadline_at = _NEVER
+        deadline_at = least_wait = _NEVER
         for part in batch.slices:
             ticket = ticket_of(part)
             if not ticket.started_at:
                 ticket.started_at = batch.started_at
+                wait = batch.started_at - ticket.offered_at - part.request.waited_seconds
+                if wait < least_wait:
+                    least_wait = wait
             if ticket.deadline_at < deadline_at:
                 deadline_at = ticket.deadline_at
+        if least_wait != _NEVER:
+            self._counts.waits.note(round(least_wait, _WAIT_DIGITS), self._clock())
         limit = max(_HANG_FACTOR * batch.predicted_seconds, self._scheduler.policy.timeout_seconds)
         run = Run(batch, limit, deadline_at)
         self._runs.add(run)
@@ -168,9 +175,13 @@ class Runner:
         self._freed()
         try:
             if error is None:
-                self._delivery.hand_out(piece.parts, execution, rows)
+                piece.run.served |= self._delivery.hand_out(piece.parts, execution, rows)
+                self._count_items(piece.run)
             elif isinstance(error, RowsFailedError):
-                self._delivery.hand_out_rest(piece.parts, execution, rows, error)
+                served, failed = self._delivery.hand_out_rest(piece.parts, execution, rows, error)
+                piece.run.served |= served
+                piece.run.failed += failed
+                self._count_items(piece.run)
         finally:
             self._engine.release(execution)
 
@@ -215,7 +226,7 @@ class Runner:
         else:
             pieces, cause = piece.halves(), Retry.BISECT
         if len(pieces) == 1:
-            self._answer(ticket_of(piece.parts[0]), answers.failed(error))
+            self._fail_item(piece.run, ticket_of(piece.parts[0]), answers.failed(error))
             return ()
         self._counts.retries[cause] += 1
         return pieces
@@ -229,8 +240,21 @@ class Runner:
             ticket = ticket_of(part)
             ticket.attempts += 1
             if ticket.attempts >= _ATTEMPTS:
-                self._answer(ticket, give_up(error))
+                self._fail_item(piece.run, ticket, give_up(error))
             else:
                 self._counts.retries[cause] += 1
                 pieces.append(Piece(piece.run, (part,)))
         return pieces
+
+    def _fail_item(self, run: Run, ticket: Ticket, error: ApiError) -> None:
+        """The failure is this request's own."""
+        self._answer(ticket, error)
+        run.failed.append(error.code)
+        self._count_items(run)
+
+    def _count_items(self, run: Run) -> None:
+        """Once others of the batch were answered, whichever was known first."""
+        if run.failed and run.served and len(run.batch.slices) > 1:
+            failed, run.failed = run.failed, []
+            for code in failed:
+                self._counts.item_errors[code] = self._counts.item_errors.get(code, 0) + 1

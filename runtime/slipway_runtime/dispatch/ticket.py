@@ -55,6 +55,11 @@ class Ticket:
         """From `offered_at` to the first batch, or to the end where there was none."""
         return max(0.0, (self.started_at or self.ended_at) - self.offered_at)
 
+    @property
+    def stage(self) -> str:
+        """In which of `STAGES` it is, while it has not ended."""
+        return "compute" if self.started_at else "queue"
+
     def tell(self, record: RequestRecord) -> None:
         """What became of it, once it has ended."""
         record.rows, record.batch_rows = self.rows, self.batch_rows

@@ -39,13 +39,14 @@ class EngineCounts(Collector):
     """Empty until `watch` tells which engine there is."""
 
     def __init__(self) -> None:
-        self._labels: Sequence[str] = ()
+        self.choice: EngineChoice | None = None
+        self._device = ""
         self._look: Callable[[], EngineState] = EngineState
 
     def watch(self, choice: EngineChoice, device: str, look: Callable[[], EngineState] = EngineState) -> None:
         """`look` is called in the admin port's thread."""
-        self._labels = (str(choice.kind), str(choice.workers), str(choice.threads), device)
-        self._look = look
+        self._device, self._look = device, look
+        self.choice = choice
 
     def collect(self) -> Iterator[Metric]:
         engine = self._look()
@@ -54,8 +55,9 @@ class EngineCounts(Collector):
             "1, with where the model runs in the labels. engine: InProcess or Worker; threads: of each worker.",
             labels=["engine", "workers", "threads", "device"],
         )
-        if self._labels:
-            info.add_metric(self._labels, 1)
+        choice = self.choice
+        if choice is not None:
+            info.add_metric([str(choice.kind), str(choice.workers), str(choice.threads), self._device], 1)
         yield info
         yield GaugeMetricFamily(
             "slipway_runtime_shared_memory_bytes",

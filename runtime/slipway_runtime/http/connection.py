@@ -68,6 +68,8 @@ class Connection(asyncio.BufferedProtocol):
         """The client sends nothing more."""
         self._write_paused = False
         self._turned_away: ApiError | None = None
+        self._given_up = False
+        """The server did not wait for the client any longer."""
         self._hurry = Hurry(server, self)
 
     # What the transport calls.
@@ -83,6 +85,7 @@ class Connection(asyncio.BufferedProtocol):
         self._server.opened(self)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._note_departure()
         self._server.closed(self)
         self._hurry.end()
         self._drop_input()
@@ -113,7 +116,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport.get_extra_info("sslcontext") is not None:
             return False
         if self._intake.busy:
-            self._refuse(invalid_http("the connection ended in the middle of it."))
+            self._refuse(invalid_http("the connection ended in the middle of it."), left_in="read")
         if not self._line.waiting:
             return False
         self.read_deadline = _NEVER
@@ -133,6 +136,18 @@ class Connection(asyncio.BufferedProtocol):
         if self.writable is not None:
             self.writable.set()
         self._steer_reading()
+
+    def _note_departure(self) -> None:
+        """What was neither read nor written whole, because the client is gone. `Line.abandon` tells of the rest."""
+        if self._given_up:
+            return
+        server, intake = self._server, self._intake
+        if intake.busy:
+            server.deserted(intake.head, self.client, intake.started_at)
+        unwritten = sum([reply.held is not None for reply in self._line.waiting])
+        if self._write_paused or self._transport.get_write_buffer_size():
+            unwritten += 1
+        server.counts.departures["write"] += unwritten
 
     # The shortcut: what `Hurry` asks.
 
@@ -216,7 +231,7 @@ class Connection(asyncio.BufferedProtocol):
             reply.close = self._discarding = True
         self._line.add(reply)
 
-    def _refuse(self, error: ApiError) -> None:
+    def _refuse(self, error: ApiError, left_in: str = "") -> None:
         """Nothing is read after this, since nobody knows where the next request would begin."""
         head, started_at = self._intake.head, self._intake.started_at
         self._drop_input()
@@ -229,7 +244,7 @@ class Connection(asyncio.BufferedProtocol):
         reply.close = reply.linger = True
         self.read_deadline = _NEVER
         self._line.add(reply)
-        self._server.refused(error, head, reply.request_id, self.client, started_at)
+        self._server.refused(error, head, reply.request_id, self.client, started_at, left_in)
         send_error(reply, error, request_id=reply.request_id, model=self._server.rules.model)
 
     def _drop_input(self) -> None:
@@ -318,6 +333,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _give_up_writing(self) -> None:
         self.write_deadline = _NEVER
+        self._given_up = True
         if not self._discarding:
             self._server.counts.refuse("reader_too_slow")
         self._transport.abort()

@@ -29,6 +29,8 @@ class HttpCounts(Collector):
         """By reason: the code of the error, or what ended the connection without one."""
         self.lag_seconds = Histogram(_LAG_EDGES)
         self.budget: ByteBudget | None = None
+        self.departures: Counter[str] = Counter()
+        """Clients that left while an answer was written to them, under `write`."""
 
     def refuse(self, reason: str) -> None:
         self.refusals[reason] += 1
@@ -38,7 +40,7 @@ class HttpCounts(Collector):
             "slipway_runtime_http_connections", "Connections on the inference port.", self.opened - self.closed
         )
         yield CounterMetricFamily(
-            "slipway_runtime_http_connections_total", "Connections that were accepted since the start.", self.opened
+            "slipway_runtime_http_connections_accepted", "Connections that were accepted since the start.", self.opened
         )
         refusals = CounterMetricFamily(
             "slipway_runtime_http_refusals",

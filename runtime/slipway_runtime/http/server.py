@@ -27,7 +27,7 @@ from slipway_runtime.http.hurry import Hurry
 from slipway_runtime.http.line import PendingReply
 from slipway_runtime.http.rules import Rules
 from slipway_runtime.http.tls import Certificate
-from slipway_runtime.http.wire import send_error
+from slipway_runtime.http.wire import new_request_id, send_error
 from slipway_runtime.protocol.errors import ApiError
 from slipway_runtime.telemetry.record import RequestRecord
 
@@ -277,9 +277,22 @@ class HttpServer:
         message = f"The request's body did not arrive within {seconds} seconds (spec.traffic.requestTimeoutSeconds)."
         return ApiError(408, "body_too_slow", message)
 
-    def refused(self, error: ApiError, head: Head | None, request_id: str, client: str, started_at: float) -> None:
+    def refused(
+        self, error: ApiError, head: Head | None, request_id: str, client: str, started_at: float, left_in: str = ""
+    ) -> None:
         self.counts.refuse(error.code)
-        record = RequestRecord(client=client, request_id=request_id, status=error.status, code=error.code)
+        record = RequestRecord(
+            client=client, request_id=request_id, status=error.status, code=error.code, left_in=left_in
+        )
+        self._tell(record, head, started_at)
+
+    def deserted(self, head: Head | None, client: str, started_at: float) -> None:
+        """A client left before its request had come whole."""
+        record = RequestRecord(client=client, request_id=new_request_id())
+        record.leave("read")
+        self._tell(record, head, started_at)
+
+    def _tell(self, record: RequestRecord, head: Head | None, started_at: float) -> None:
         if head is not None:
             record.method, record.path = head.method.decode("latin-1"), head.path.decode("latin-1")
         if started_at:

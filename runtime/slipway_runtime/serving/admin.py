@@ -9,12 +9,21 @@ from collections.abc import Callable
 
 import uvloop
 
-from slipway_runtime.contract import LIVE_PATH, METRICS_PATH, READY_PATH, STARTUP_PATH, STATUS_PATH
+from slipway_runtime.contract import (
+    DEBUG_CONFIG_PATH,
+    DEBUG_THREADS_PATH,
+    LIVE_PATH,
+    METRICS_PATH,
+    READY_PATH,
+    STARTUP_PATH,
+    STATUS_PATH,
+)
 from slipway_runtime.http.asgi import Receive, Scope, Send
 from slipway_runtime.http.server import HttpServer
 from slipway_runtime.lifecycle import Lifecycle
 from slipway_runtime.metrics import Metrics
 from slipway_runtime.protocol.jsontext import render
+from slipway_runtime.serving.inspection import Inspection
 
 Answer = tuple[int, bytes, str]
 
@@ -22,26 +31,31 @@ Answer = tuple[int, bytes, str]
 class AdminApp:
     """Plain ASGI: it answers before the rest of the runtime is imported."""
 
-    def __init__(self, lifecycle: Lifecycle, metrics: Metrics) -> None:
+    def __init__(self, lifecycle: Lifecycle, metrics: Metrics, inspection: Inspection) -> None:
         self._lifecycle = lifecycle
         self._metrics = metrics
+        self._inspection = inspection
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        status, body, content_type = self._answer(scope["method"], scope["path"])
+        status, body, content_type = self._answer(scope["method"], scope["path"], _accept(scope))
         headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
+        if scope["path"] == METRICS_PATH:
+            headers.append((b"vary", b"Accept"))
         if status == 405:
             headers.append((b"allow", b"GET, HEAD"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
-    def _answer(self, method: str, path: str) -> Answer:
-        lifecycle = self._lifecycle
+    def _answer(self, method: str, path: str, accept: bytes) -> Answer:
+        lifecycle, inspection = self._lifecycle, self._inspection
         answers: dict[str, Callable[[], Answer]] = {
             STARTUP_PATH: lambda: self._probe("started", lifecycle.started),
             READY_PATH: lambda: self._probe("ready", lifecycle.ready),
             LIVE_PATH: lambda: self._probe("live", lifecycle.lost is None),
             STATUS_PATH: lambda: (200, lifecycle.status().to_json().encode(), "application/json"),
-            METRICS_PATH: lambda: (200, self._metrics.render(), self._metrics.content_type),
+            METRICS_PATH: lambda: (200, *self._metrics.render(accept)),
+            DEBUG_CONFIG_PATH: lambda: (200, render(inspection.configuration()), "application/json"),
+            DEBUG_THREADS_PATH: lambda: (200, inspection.threads().encode(), "text/plain; charset=utf-8"),
         }
         answer = answers.get(path)
         if answer is None:
@@ -57,6 +71,11 @@ class AdminApp:
         if self._lifecycle.lost:
             content["reason"] = self._lifecycle.lost
         return 200 if holds else 503, render(content), "application/json"
+
+
+def _accept(scope: Scope) -> bytes:
+    """A repeated header is one list."""
+    return b",".join(value for name, value in scope["headers"] if name.lower() == b"accept")
 
 
 def start_admin(app: AdminApp, listening: socket.socket) -> None:

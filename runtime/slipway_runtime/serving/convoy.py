@@ -31,7 +31,6 @@ _MOST_TEMPLATES: Final = 64
 _MOST_SEEN: Final = 256
 _MOST_LEARNED: Final = 4 * _MOST_TEMPLATES
 """After so many, clients are too different for this."""
-_CLIENT_CLOSED: Final = 499
 _PARTICULAR: Final = (
     b"content-encoding",
     b"inference-header-content-length",
@@ -170,6 +169,6 @@ class Convoy:
         telemetry = self._guide.telemetry
         for passenger in gone:
             record = self._guide.record_of(passenger, passenger[5].decode() or new_request_id())
-            record.status, record.code = _CLIENT_CLOSED, "client_closed"
+            record.leave("queue")
             telemetry.begin(record)
             telemetry.finish(record)

@@ -22,8 +22,6 @@ from slipway_runtime.telemetry.telemetry import Telemetry
 from slipway_runtime.telemetry.timing import server_timing
 from slipway_runtime.telemetry.trace import traceresponse
 
-_CLIENT_CLOSED: Final = 499
-"""Not an HTTP status: nobody is left to read one. Source: nginx."""
 _OFF_LOOP_BYTES: Final = 64 * 1024
 """From here on gzip works in another thread, where it lets the loop go on. Parsing JSON would not: it keeps Python's
 lock all the time, so it is as well done at once."""
@@ -240,9 +238,13 @@ class _Call:
         record = self._record
         if record.status:
             return
-        record.status, record.code = _CLIENT_CLOSED, "client_closed"
-        if self._ticket is not None:
-            self._desk.dispatch.cancel(self._ticket)
+        ticket = self._ticket
+        if ticket is not None:
+            record.leave(ticket.stage)
+            self._desk.dispatch.cancel(ticket)
+            ticket.tell(record)
+        else:
+            record.leave("decode" if self._decoded is None else "encode")
         self._end()
 
     def _end(self) -> None:

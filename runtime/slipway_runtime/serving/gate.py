@@ -14,14 +14,12 @@ from slipway_runtime.http.exchange import Request
 from slipway_runtime.http.head import Head
 from slipway_runtime.lifecycle import Lifecycle
 from slipway_runtime.protocol.errors import ApiError
+from slipway_runtime.protocol.paths import protocols_for
 from slipway_runtime.serving.exchange import SCOPE_KEY, Exchange, error_response, json_response
 from slipway_runtime.telemetry.record import RequestRecord
 from slipway_runtime.telemetry.telemetry import Telemetry
 
 _LOADING_RETRY_SECONDS: Final = 5
-_CLIENT_CLOSED: Final = 499
-"""Not an HTTP status: nobody is left to read one. Source: nginx."""
-
 _LIVE: Final = b"/v2/health/live"
 _ROUTES: Final = frozenset({"v1", "v2", "predict", "docs", "openapi.json"})
 
@@ -34,6 +32,8 @@ class Gate:
         self._lifecycle = lifecycle
         self._telemetry = telemetry
         self._app: App | None = None
+        paths = protocols_for(config.name)
+        self._protocols = {prefix + path: paths[path] for prefix in ("", config.root_path) for path in paths}
 
     def open(self, app: App) -> None:
         """From now on `app` answers."""
@@ -52,6 +52,8 @@ class Gate:
 
     def refused(self, record: RequestRecord) -> None:
         """One that was answered before it came here."""
+        if record.method == "POST":
+            record.protocol = self._protocols.get(record.path, "other")
         self._telemetry.begin(record)
         self._telemetry.finish(record)
 
@@ -98,7 +100,7 @@ class Gate:
     def _finish(self, record: RequestRecord, traceparent: bytes | None) -> None:
         if not record.status:
             # The client left, or the end was hurried and had its word.
-            record.status, record.code = _CLIENT_CLOSED, "client_closed"
+            record.leave("compute")
         self._telemetry.begin(record, traceparent)
         self._telemetry.finish(record)
 

@@ -30,6 +30,7 @@ from slipway_runtime.serving.convoy import Convoy
 from slipway_runtime.serving.endpoint import Desk, InferEndpoint
 from slipway_runtime.serving.ride import Guide
 from slipway_runtime.serving.statistics import CountedStatistics
+from slipway_runtime.serving.tritonmetrics import TritonMetrics
 from slipway_runtime.serving.verification import VerifyEndpoint
 from slipway_runtime.startup import Started
 from slipway_runtime.telemetry.telemetry import Telemetry
@@ -61,13 +62,16 @@ def open_routes(
     facts = started.facts
     dispatcher = make_dispatcher(config, metrics, started.engine, facts)
     limit = config.limits.max_decompressed_bytes or config.max_request_bytes
-    concurrency = Concurrency(config.max_concurrency, metrics.dispatch_counts)
+    concurrency = Concurrency(config.max_concurrency)
     desk = Desk(config.name, dispatcher, concurrency, telemetry, limit)
     codecs = codecs_for(config.name, facts.signature, max_json_depth=config.limits.max_json_depth)
     endpoints = {codec: InferEndpoint(codec, desk) for codec in codecs.values()}
     plain = {path: endpoints[codec] for path, codec in codecs.items()}
     prefixed = {config.root_path.encode() + path: endpoint for path, endpoint in plain.items()}
     statistics = CountedStatistics(metrics.dispatch_counts, metrics.request_counts)
+    if config.metrics.triton:
+        counted = TritonMetrics(config.name, statistics, metrics.request_counts, metrics.dispatch_counts)
+        metrics.registry.register(counted)
     odd = OddPaths(lambda path: plain.get(unquote_to_bytes(path)))
     served = Served(config, facts, lifecycle, statistics)
     app = build_application(served, odd.answer)

@@ -8,7 +8,7 @@ from slipway_runtime.telemetry.counts import RequestCounts
 
 
 class CountedStatistics:
-    """`protocol.v2.statistics.Statistics`. To be asked from the event loop's thread."""
+    """`protocol.v2.statistics.Statistics`. May be asked from any thread."""
 
     def __init__(self, dispatched: DispatchCounts, requests: RequestCounts) -> None:
         self._dispatched = dispatched
@@ -26,6 +26,6 @@ class CountedStatistics:
             compute_infer=Spent(answered, counts.compute_seconds),
             compute_output=Spent(answered, known.encode_seconds),
             rows=counts.answered_rows,
-            batches={rows: Spent(count, seconds) for rows, (count, seconds) in counts.batches.items()},
+            batches={rows: Spent(count, seconds) for rows, (count, seconds) in counts.batches.copy().items()},
             last_inference_milliseconds=int(1000 * known.last_at),
         )

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from time import time
+from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from slipway_runtime.batching.policy import latency_target
 from slipway_runtime.contract import SLAConfig
 from slipway_runtime.telemetry.histogram import BYTES_EDGES, SECONDS_EDGES, Histogram, with_edges
 from slipway_runtime.telemetry.record import RequestGroup, RequestRecord
+from slipway_runtime.telemetry.trace import SAMPLED
 
 _OK = 200
 _DEADLINES = frozenset({"deadline_in_queue", "deadline_running", "predicted_late"})
 """Errors' codes by which a client's own time is told to be over, or about to be."""
-STAGES = ("read", "decode", "queue", "compute", "encode")
+STAGES: Final = ("read", "decode", "queue", "compute", "encode")
+DEPARTURES: Final = (*STAGES, "write")
+"""Stages that a client can leave in. An answer's writing is not timed: it is the network's and the client's time."""
+SHED: Final = (
+    "queue_full",
+    "concurrency_limit",
+    "bytes_budget",
+    "predicted_late",
+    "deadline_in_queue",
+    "loading",
+    "draining",
+)
+"""Codes of predictions that were not computed for the state that the server was in."""
+_WAIT_PARTS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+"""Of the target: edges for the wait in the queue, which has to leave the model its time."""
+_EDGE_DIGITS: Final = 9
 
 
 class _Sizes:
@@ -81,6 +100,9 @@ class RequestCounts(Collector):
         self._totals: dict[tuple[str, int, str], int] = {}
         self._protocols: dict[str, _Sizes] = {}
         self._stages = {stage: Histogram(self._edges) for stage in STAGES}
+        self._stages["queue"] = Histogram(with_edges(self._edges, _wait_edges(sla)))
+        self.departures: Counter[str] = Counter()
+        """Clients that left, by the stage of their request."""
         self._met = dict.fromkeys(self._targets, 0)
         self._missed = dict.fromkeys(self._targets, 0)
         self.in_flight = 0
@@ -89,6 +111,8 @@ class RequestCounts(Collector):
     def count(self, record: RequestRecord) -> None:
         key = (record.protocol, record.status, record.code)
         self._totals[key] = self._totals.get(key, 0) + 1
+        if record.left_in:
+            self.departures[record.left_in] += 1
         if record.protocol != "other":
             self._count_prediction(record)
 
@@ -121,6 +145,8 @@ class RequestCounts(Collector):
     def _count_prediction(self, record: RequestRecord) -> None:
         sizes = self._sizes_of(record.protocol)
         sizes.seconds.observe(record.total_seconds)
+        if record.trace_flags & SAMPLED and record.trace_id:
+            sizes.seconds.exemplify(record.total_seconds, {"trace_id": record.trace_id}, time())
         sizes.received.observe(record.bytes_in)
         sizes.sent.observe(record.bytes_out)
         self.predictions.count(record)
@@ -156,6 +182,16 @@ class RequestCounts(Collector):
         for (protocol, status, reason), count in self._totals.copy().items():
             totals.add_metric([protocol, str(status), reason], count)
         yield totals
+        yield self._collect_shed()
+        departures = CounterMetricFamily(
+            "slipway_runtime_client_disconnects",
+            "Requests whose client left before it had its answer. stage: read (the request had not come whole), decode,"
+            " queue, compute, encode, write (the answer was on its way).",
+            labels=["stage"],
+        )
+        for stage in DEPARTURES:
+            departures.add_metric([stage], self.departures[stage])
+        yield departures
         protocols = self._protocols.copy()
         yield _histograms(
             "slipway_runtime_request_duration_seconds",
@@ -186,6 +222,28 @@ class RequestCounts(Collector):
         )
         yield from self._collect_sla()
 
+    def failures(self) -> Mapping[tuple[int, str], int]:
+        """Predictions without an answer, by status and code."""
+        failed: Counter[tuple[int, str]] = Counter()
+        for (protocol, status, code), count in self._totals.copy().items():
+            if protocol != "other" and status != _OK:
+                failed[status, code] += count
+        return failed
+
+    def _collect_shed(self) -> Metric:
+        family = CounterMetricFamily(
+            "slipway_runtime_shed",
+            "Predictions that were not computed, because there were too many, because they would have been too late or"
+            f" because the server was not ready. reason: {', '.join(SHED)}.",
+            labels=["reason"],
+        )
+        by_code: Counter[str] = Counter()
+        for (_, code), count in self.failures().items():
+            by_code[code] += count
+        for reason in SHED:
+            family.add_metric([reason], by_code[reason])
+        return family
+
     def _collect_sla(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
             "slipway_runtime_sla_requests",
@@ -208,7 +266,7 @@ class RequestCounts(Collector):
 def _histograms(name: str, documentation: str, label: str, histograms: Mapping[str, Histogram]) -> Metric:
     family = HistogramMetricFamily(name, documentation, labels=[label])
     for value, histogram in histograms.items():
-        buckets, total = histogram.buckets()
+        buckets, total = histogram.exemplified()
         family.add_metric([value], buckets, total)
     return family
 
@@ -216,6 +274,13 @@ def _histograms(name: str, documentation: str, label: str, histograms: Mapping[s
 def _targets(sla: SLAConfig) -> dict[str, float]:
     given = {"p50": sla.p50_milliseconds, "p95": sla.p95_milliseconds, "p99": sla.p99_milliseconds}
     return {objective: milliseconds / 1000 for objective, milliseconds in given.items() if milliseconds is not None}
+
+
+def _wait_edges(sla: SLAConfig) -> Iterator[float]:
+    target = latency_target(sla)
+    if target is not None:
+        for part in _WAIT_PARTS:
+            yield round(part * (target.seconds + target.reserved_seconds), _EDGE_DIGITS)
 
 
 def _is_offered(status: int) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Final
+
+from prometheus_client.core import Exemplar
 
 SECONDS_EDGES: Final = (
     0.0005,
@@ -37,12 +39,13 @@ def with_edges(edges: Iterable[float], more: Iterable[float]) -> tuple[float, ..
 class Histogram:
     """Counts per edge, the last for what lies above them all. Not locked: a scrape may miss the value being added."""
 
-    __slots__ = ("_counts", "_edges", "_sum")
+    __slots__ = ("_counts", "_edges", "_exemplars", "_sum")
 
     def __init__(self, edges: Sequence[float]) -> None:
         self._edges = tuple(edges)
         self._counts = [0] * (len(self._edges) + 1)
         self._sum = 0.0
+        self._exemplars: dict[int, Exemplar] = {}
 
     def observe(self, value: float) -> None:
         self._counts[bisect_left(self._edges, value)] += 1
@@ -62,6 +65,18 @@ class Histogram:
     def observe_often(self, value: float, times: int) -> None:
         self._counts[bisect_left(self._edges, value)] += times
         self._sum += value * times
+
+    def exemplify(self, value: float, labels: Mapping[str, str], at: float) -> None:
+        """Names who was counted with `value`, at the Unix time `at`; of each bucket the last is kept."""
+        self._exemplars[bisect_left(self._edges, value)] = Exemplar(dict(labels), value, at)
+
+    def exemplified(self) -> tuple[list[tuple[str, float] | tuple[str, float, Exemplar]], float]:
+        """As `buckets`, with whom it names."""
+        counts, total = self.buckets()
+        known = self._exemplars
+        return [
+            (*count, known[position]) if position in known else count for position, count in enumerate(counts)
+        ], total
 
     def buckets(self) -> tuple[list[tuple[str, float]], float]:
         """Cumulative counts as Prometheus wants them, and the sum."""

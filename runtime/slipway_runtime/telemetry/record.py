@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Final
+
+CLIENT_CLOSED: Final = 499
+"""Not an HTTP status: nobody is left to read one. Source: nginx."""
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +52,12 @@ class RequestRecord:
     """Number of the worker process that computed it; empty where the gateway did."""
     timeout_seconds: float | None = None
     """How long the client itself said that it waits."""
+    left_in: str = ""
+    """The stage that the client left in, where it did not wait for the answer."""
+
+    def leave(self, stage: str) -> None:
+        """The client is gone; its request was in `stage`."""
+        self.status, self.code, self.left_in = CLIENT_CLOSED, "client_closed", stage
 
 
 @dataclass(slots=True, eq=False)

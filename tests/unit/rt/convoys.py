@@ -116,6 +116,9 @@ class Wire:
 
     def set_write_buffer_limits(self, high: int) -> None: ...
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def pause_reading(self) -> None: ...
 
     def resume_reading(self) -> None: ...

@@ -101,7 +101,7 @@ class RpcServer:
         self.budget = ByteBudget(budget_bytes)
         telemetry = Telemetry(self.config, self.metrics)
         self.gateway = Gateway(telemetry, self.lifecycle, keys, self.budget)
-        self.concurrency = Concurrency(self.config.max_concurrency, self.metrics.dispatch_counts)
+        self.concurrency = Concurrency(self.config.max_concurrency)
         self._server = GrpcServer(self.config, self.gateway)
         self._backend = Backend(
             GrpcCodec("m", signature or echo_signature(X)),

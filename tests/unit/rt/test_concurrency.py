@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
-from slipway_runtime.batching.work import Reason
 from tests.unit.rt.convoys import ROW, WIDTH, Answered, House, plain, request, run, settle, taught, totals
 
 pytestmark = pytest.mark.unit
 
 REFUSED = ("v2", 429, "concurrency_limit")
+
+
+def shed(house: House, reason: str) -> float | None:
+    return house.metrics.registry.get_sample_value("slipway_runtime_shed_total", {"reason": reason})
 
 
 async def at_once(house: House, lines: list[Any], *sent: bytes) -> list[list[Answered]]:
@@ -41,7 +44,7 @@ def test_what_exceeds_the_bound_is_refused_in_words_and_with_the_time_to_come_ba
             assert words in refused.body["error"]
         assert int(refused.headers["retry-after"]) in (1, 2)
         assert "connection" not in refused.headers, "the connection stays open"
-        assert totals(house)[REFUSED] == house.metrics.dispatch_counts.shed[Reason.CONCURRENCY_LIMIT] == 2
+        assert totals(house)[REFUSED] == shed(house, "concurrency_limit") == 2
         assert statuses(await at_once(house, lines[:2], *[request(plain([ROW]))] * 2)) == [[200], [200]]
         assert house.opened.concurrency.in_flight == 0
 

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from slipway_runtime.http.counts import HttpCounts
 from slipway_runtime.http.rules import Rules
+from slipway_runtime.telemetry.record import RequestRecord
 from tests.unit.rt.httploop import Client, HttpLoop, eventually, get, post
 
 pytestmark = pytest.mark.unit
@@ -263,6 +264,39 @@ def test_gives_up_a_client_that_never_reads() -> None:
         assert eventually(lambda: not loop.server.connections)
 
 
+@pytest.mark.parametrize("reset", [True, False])
+def test_tells_of_a_client_that_left_before_its_request_was_whole(reset: bool) -> None:
+    told: list[RequestRecord] = []
+    with HttpLoop(observe=told.append) as loop:
+        with loop.client() as client:
+            client.send(b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\nhell")
+            assert eventually(lambda: any(connection.busy for connection in loop.server.connections))
+            if reset:
+                client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert eventually(lambda: not loop.server.connections)
+    (record,) = told
+    assert (record.left_in, record.path) == ("read", "/echo")
+    assert (record.status, record.code) == ((499, "client_closed") if reset else (400, "invalid_http"))
+
+
+def test_counts_the_answers_that_their_client_did_not_wait_for_to_the_end() -> None:
+    with HttpLoop() as loop:
+        for _ in range(2):
+            with loop.client() as client:
+                client.post("/size", str(64 * 1024 * 1024).encode())
+                client.socket.recv(10)
+        with loop.client() as client:
+            client.post("/hold").post("/echo", b"ready behind it")
+            held = loop.next_held()
+            assert eventually(lambda: loop.server.counts.requests == 4)
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert held.left.wait(10)
+        with loop.client() as client:
+            assert client.post("/echo", b"hello").answer().status == 200
+        assert eventually(lambda: not loop.server.connections)
+        assert loop.server.counts.departures == {"write": 3}
+
+
 def test_counts_what_it_does() -> None:
     with HttpLoop(counts=HttpCounts()) as loop:
         with loop.client() as client:
@@ -273,7 +307,7 @@ def test_counts_what_it_does() -> None:
             text = generate_latest(registry).decode()
         for line in (
             "slipway_runtime_http_connections 1.0",
-            "slipway_runtime_http_connections_total 1.0",
+            "slipway_runtime_http_connections_accepted_total 1.0",
             'slipway_runtime_http_refusals_total{reason="invalid_http"} 1.0',
             "slipway_runtime_http_received_bytes_total 5.0",
             "slipway_runtime_inflight_bytes 0.0",

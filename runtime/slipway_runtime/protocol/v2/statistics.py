@@ -44,7 +44,7 @@ class ModelStatistics:
 
 
 class Statistics(Protocol):
-    """Asked rarely, from the event loop's thread."""
+    """Asked rarely, from any thread."""
 
     def model_statistics(self) -> ModelStatistics: ...
 
