@@ -79,7 +79,7 @@ def test_raises_the_runtimes_words_when_a_request_does_not_fit(client: triton.In
         client.infer("linear", [tensor(np.ones((2, 5), np.float32))])
     with pytest.raises(InferenceServerException, match="There is no input 'y'"):
         client.infer("linear", [tensor(ONES, "y")])
-    with pytest.raises(InferenceServerException, match="There is no model 'other'"):
+    with pytest.raises(InferenceServerException, match="Request for unknown model: there is no model 'other'"):
         client.infer("other", [tensor(ONES)])
     with pytest.raises(InferenceServerException, match="There is no output 'logits'"):
         client.infer("linear", [tensor(ONES)], outputs=[triton.InferRequestedOutput("logits", binary_data=False)])
@@ -94,7 +94,7 @@ def test_what_is_not_here_is_refused_with_its_reason(client: triton.InferenceSer
         client.register_system_shared_memory("region", "/key", 8)
     with pytest.raises(InferenceServerException, match="send tensors in the request"):
         client.register_cuda_shared_memory("region", b"handle", 0, 8)
-    with pytest.raises(InferenceServerException, match="There is no model 'other'"):
+    with pytest.raises(InferenceServerException, match="Request for unknown model: there is no model 'other'"):
         client.get_trace_settings("other")
     assert client.get_system_shared_memory_status() == client.get_cuda_shared_memory_status("region") == []
     client.unregister_system_shared_memory()

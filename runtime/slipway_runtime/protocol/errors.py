@@ -40,6 +40,15 @@ class ApiError(Exception):
         return content
 
 
+def unknown_model(given: str, served: str) -> ApiError:
+    """Begins as Triton's own answer does: the scripts of its documentation look for these words."""
+    return ApiError(
+        404,
+        "model_not_found",
+        f"Request for unknown model: there is no model {given[:100]!r} here, expected {served!r}.",
+    )
+
+
 def bad_request(code: str, message: str, **details: Any) -> ApiError:
     """400, with `details` about the one part that is wrong."""
     return ApiError(400, code, message, details=[details] if details else ())

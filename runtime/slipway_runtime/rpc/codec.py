@@ -14,7 +14,7 @@ from slipway_runtime.contract import Datatype
 from slipway_runtime.models.datatypes import NUMPY, Array
 from slipway_runtime.models.signature import Signature
 from slipway_runtime.protocol.codec import Buffer, Decoded
-from slipway_runtime.protocol.errors import ApiError, bad_request
+from slipway_runtime.protocol.errors import ApiError, bad_request, unknown_model
 from slipway_runtime.protocol.raw import encode_raw
 from slipway_runtime.protocol.v2.answer import classify
 from slipway_runtime.protocol.v2.metadata import MODEL_VERSION
@@ -101,7 +101,7 @@ class GrpcCodec:
 
     def check_model(self, name: str, version: str) -> None:
         if name != self._name:
-            raise ApiError(404, "model_not_found", f"There is no model {name[:100]!r} here, expected {self._name!r}.")
+            raise unknown_model(name, self._name)
         if version not in ("", MODEL_VERSION):
             raise ApiError(
                 404,

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from slipway_runtime.contract import RuntimeConfig
 from slipway_runtime.engines.engine import LoadedModel
 from slipway_runtime.lifecycle import Lifecycle
-from slipway_runtime.protocol.errors import ApiError
+from slipway_runtime.protocol.errors import ApiError, unknown_model
 from slipway_runtime.protocol.v1.status import model_status
 from slipway_runtime.protocol.v2.metadata import (
     MODEL_VERSION,
@@ -49,7 +49,7 @@ def check_model(request: Request, name: str) -> None:
     params = request.path_params
     given = params.get("model", name)
     if given != name:
-        raise ApiError(404, "model_not_found", f"There is no model {given[:100]!r} here, expected {name!r}.")
+        raise unknown_model(given, name)
     version = params.get("version", MODEL_VERSION)
     if version != MODEL_VERSION:
         raise ApiError(

@@ -231,7 +231,7 @@ X = np.array([[1.0, 2.0]], np.float32)
 @pytest.mark.parametrize(
     ("change", "status", "code", "words"),
     [
-        ({"model_name": "n"}, 404, "model_not_found", "There is no model 'n' here, expected 'm'."),
+        ({"model_name": "n"}, 404, "model_not_found", "there is no model 'n' here, expected 'm'."),
         ({"model_version": "7"}, 404, "version_not_found", "Model 'm' has no version '7', expected '1' or none."),
         ({"name": "y"}, 400, "unknown_input", "There is no input 'y'. The model takes: x FP32 [-1, 2]."),
         ({"datatype": "FP99"}, 400, "unknown_datatype", "got datatype 'FP99', expected one of BOOL"),

@@ -59,14 +59,26 @@ def test_the_clients_every_question_is_answered(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("ask", "status", "words"),
     [
-        (lambda client: client.get_model_metadata("n"), "NOT_FOUND", "There is no model 'n' here, expected 'm'."),
+        (
+            lambda client: client.get_model_metadata("n"),
+            "NOT_FOUND",
+            "Request for unknown model: there is no model 'n' here, expected 'm'.",
+        ),
         (lambda client: client.get_model_config("m", "2"), "NOT_FOUND", "has no version '2'"),
-        (lambda client: client.get_inference_statistics("n"), "NOT_FOUND", "There is no model 'n' here"),
-        (lambda client: client.infer("n", [row(1, 2)]), "NOT_FOUND", "There is no model 'n' here"),
+        (
+            lambda client: client.get_inference_statistics("n"),
+            "NOT_FOUND",
+            "Request for unknown model: there is no model 'n' here",
+        ),
+        (
+            lambda client: client.infer("n", [row(1, 2)]),
+            "NOT_FOUND",
+            "Request for unknown model: there is no model 'n' here",
+        ),
         (lambda client: client.infer("m", [row(1, 2, 3)]), "INVALID_ARGUMENT", "has the shape [1, 3], expected"),
         (lambda client: client.load_model("m"), "UNIMPLEMENTED", "neither loads nor unloads others"),
         (lambda client: client.unload_model("m"), "UNIMPLEMENTED", "change spec.artifact"),
-        (lambda client: client.load_model("n"), "NOT_FOUND", "There is no model 'n' here"),
+        (lambda client: client.load_model("n"), "NOT_FOUND", "Request for unknown model: there is no model 'n' here"),
         (lambda client: client.update_log_settings({"log_info": True}), "UNIMPLEMENTED", "belong to the configuration"),
         (lambda client: client.get_trace_settings(), "UNIMPLEMENTED", "belong to the configuration"),
         (lambda client: client.register_system_shared_memory("r", "/k", 8), "UNIMPLEMENTED", "Shared memory is not"),
@@ -144,7 +156,7 @@ def test_a_stream_answers_in_order_and_goes_on_after_an_error(serve: Serve) -> N
         client.stop_stream()
     for number, (result, error) in enumerate(received):
         if number == 100:
-            assert error.message() == "There is no model 'n' here, expected 'm'."
+            assert error.message() == "Request for unknown model: there is no model 'n' here, expected 'm'."
         else:
             assert result.get_response().id == str(number)
             assert result.as_numpy("x_out").tolist() == [[number, 0]]
