@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export SLIPWAY_CACHE ?= $(HOME)/.cache/slipway
+# More than there are cores on a small machine: most of the slow tests wait for Kubernetes.
+LANES ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test unit soak load bench scale chaos check format generate verify build lock clean
@@ -15,8 +17,8 @@ install: ## Make .venv with everything that is pinned in tests/requirements.txt
 demo: install ## Bring up a real local cluster, install the operator, serve a model and predict with it
 	@$(PYTHON) -m tests.demo
 
-test: install ## Run every tier of tests that can run on this machine
-	@$(PYTHON) -m pytest
+test: install ## Run every tier of tests that can run on this machine, in lanes side by side (LANES=0: one after the other)
+	@$(PYTHON) -m pytest -n $(LANES)
 
 unit: install ## Run the quick tests (a minute or two, no cluster)
 	@$(PYTHON) -m pytest tests/unit

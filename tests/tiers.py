@@ -21,24 +21,28 @@ TIERS: Final = {
 _seconds: dict[str, float] = defaultdict(float)
 _outcomes: dict[str, Counter[str]] = defaultdict(Counter)
 _skip_reasons: dict[str, Counter[str]] = defaultdict(Counter)
-_tier_of: dict[str, str] = {}
+_LONGEST_FIRST: Final = ("e2e", "unit", "runtime", "api")
+"""In lanes side by side: the first lane is busy with e2e for about as long as the others with the rest."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Order the tiers; a test without a tier, or with two, would escape every `-m` selection or run twice."""
+    order = _LONGEST_FIRST if hasattr(config, "workerinput") else tuple(TIERS)
+    place: dict[pytest.Item, int] = {}
     for item in items:
         tiers = [tier for tier in TIERS if item.get_closest_marker(tier)]
         if len(tiers) != 1:
             message = f"{item.nodeid}: expected exactly one tier marker of {', '.join(TIERS)}, got {tiers or 'none'}."
             raise pytest.UsageError(f"{message} Set pytestmark in the module.")
-        _tier_of[item.nodeid] = tiers[0]
-    order = list(TIERS)
-    items.sort(key=lambda item: order.index(_tier_of[item.nodeid]))
+        # With the item and not in a table: each report carries it, also out of the process of a lane.
+        item.user_properties.append(("tier", tiers[0]))
+        place[item] = order.index(tiers[0])
+    items.sort(key=place.__getitem__)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    tier = _tier_of.get(report.nodeid)
-    if tier is None:
+    tier = dict(report.user_properties).get("tier")
+    if not isinstance(tier, str):
         return
     _seconds[tier] += report.duration
     if report.skipped:

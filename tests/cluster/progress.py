@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -23,7 +24,8 @@ class Progress:
         self._stages: dict[str, str] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._terminal = sys.stderr.isatty()
+        # In a lane of tests the terminal's line belongs to the tests.
+        self._terminal = sys.stderr.isatty() and "PYTEST_XDIST_WORKER" not in os.environ
 
     def stage(self, part: str, text: str) -> None:
         with self._lock:

@@ -1,0 +1,123 @@
+"""Lanes side by side: what shares a cluster is not split, a failure anywhere fails the run, and nothing outlives it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.cluster import process
+from tests.cluster.state import load_all
+from tests.lanes import piece_of
+
+pytestmark = pytest.mark.unit
+
+REPOSITORY: Final = Path(__file__).parents[3]
+WAIT_SECONDS: Final = 120
+NOTE_LANE: Final = """
+import os, pathlib, pytest
+pytestmark = pytest.mark.{tier}
+def test_notes_its_lane():
+    pathlib.Path({note!r}).write_text(str(os.getpid()))
+"""
+FAILS: Final = """
+import pytest
+pytestmark = pytest.mark.api
+def test_is_wrong():
+    assert "what is" == "what should be"
+"""
+HOLDS_A_CLUSTER: Final = """
+import os, time, pytest
+from tests.cluster import process
+from tests.cluster.state import ClusterState, Mode, cluster_directory
+pytestmark = pytest.mark.e2e
+def test_takes_long():
+    state = ClusterState(name="trial", mode=Mode.CONTROL_PLANE, directory=cluster_directory("trial"))
+    state.owner = process.identify(os.getpid())
+    process.start(state, "etcd", ["sleep", "600"])
+    state.ready = True
+    state.save()
+    time.sleep(600)
+"""
+
+
+def test_what_needs_a_node_is_one_piece_and_everything_else_goes_by_module() -> None:
+    pieces = [
+        piece_of(f"tests/{module}::test_it[a::b]", one_cluster=False)
+        for module in ("e2e/test_a.py", "e2e/test_b.py", "api/test_a.py", "api/test_b.py", "unit/api/test_a.py")
+    ]
+    assert pieces == ["cluster", "cluster", "tests/api/test_a.py", "tests/api/test_b.py", "tests/unit/api/test_a.py"]
+
+
+def test_all_that_needs_a_cluster_is_one_piece_when_there_is_only_one() -> None:
+    modules = ("e2e/test_a.py", "api/test_a.py", "api/test_b.py", "unit/test_a.py")
+    pieces = [piece_of(f"tests/{module}::test_it", one_cluster=True) for module in modules]
+    assert pieces == ["cluster", "cluster", "cluster", "tests/unit/test_a.py"]
+
+
+def begin(suite: Path, modules: dict[str, str]) -> subprocess.Popen[str]:
+    """Two lanes over these modules, as `make test` runs its own, in a process group of their own."""
+    for name, text in modules.items():
+        path = suite / "tests" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (suite / "pytest.ini").write_text(
+        "[pytest]\naddopts = --import-mode=importlib -ra\nmarkers =\n unit\n runtime\n api\n e2e\n"
+    )
+    plugins = ["-p", "tests.tiers", "-p", "tests.lanes", "-p", "no:cacheprovider"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "KUBECONFIG"))}
+    return subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-n", "2", *plugins, "tests"],
+        cwd=suite,
+        env=environment | {"PYTHONPATH": str(REPOSITORY), "SLIPWAY_CACHE": str(suite / "cache")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, f"{what}: not within {WAIT_SECONDS} s"
+        time.sleep(0.05)
+
+
+def test_a_failure_in_any_lane_fails_the_run_and_the_table_tells_of_every_tier(tmp_path: Path) -> None:
+    notes = [tmp_path / name for name in ("first", "second")]
+    modules = {
+        "e2e/test_first.py": NOTE_LANE.format(tier="e2e", note=str(notes[0])),
+        "e2e/test_second.py": NOTE_LANE.format(tier="e2e", note=str(notes[1])),
+        "api/test_wrong.py": FAILS,
+        "unit/test_quick.py": NOTE_LANE.format(tier="unit", note=str(tmp_path / "third")),
+    }
+    with begin(tmp_path, modules) as run:
+        text = run.communicate(timeout=WAIT_SECONDS)[0]
+    assert run.returncode == pytest.ExitCode.TESTS_FAILED, text
+    assert notes[0].read_text() == notes[1].read_text() != str(run.pid), "one lane for all that needs a node"
+    table = dict(line.split(maxsplit=1) for line in text.partition(" tiers ")[2].splitlines() if " in " in line)
+    assert (table["e2e"][:8], table["api"][:8], table["unit"][:8]) == ("2 passed", "1 failed", "1 passed"), text
+    assert "what should be" in text
+    assert "FAILED tests/api/test_wrong.py::test_is_wrong" in text.splitlines()[-2]
+
+
+def test_an_interrupt_ends_every_lane_and_leaves_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLIPWAY_CACHE", str(tmp_path / "cache"))
+    with begin(tmp_path, {"e2e/test_long.py": HOLDS_A_CLUSTER}) as run:
+        wait_for(lambda: any(state.ready for state in load_all()) or run.poll() is not None, "the test has a cluster")
+        (state,) = load_all()
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal does
+        text = run.communicate(timeout=WAIT_SECONDS)[0]
+    assert run.returncode == pytest.ExitCode.INTERRUPTED, text
+    assert state.owner is not None
+    assert not process.is_alive(state.owner), "the lane has ended"
+    assert not process.is_alive(state.processes["etcd"].identity)
+    assert load_all() == []
