@@ -74,4 +74,14 @@ if __name__ == "__main__":
     except InferenceServerException as error:
         print(error)
 
+    try:
+        triton_client.infer("wrong_model_name", inputs)
+        print("FAILED: expected an error for a wrong model name")
+        sys.exit(1)
+    except InferenceServerException as error:
+        print(error)
+        if not error.message().startswith("Request for unknown model"):
+            print("FAILED: improper error message for a wrong model name")
+            sys.exit(1)
+
     print("PASS: infer")
