@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from slipway_runtime.contract import BatchingConfig, BatchingMode, Datatype, Format, RuntimeConfig, TensorSpec
 from slipway_runtime.engines.engine import LoadedModel
+from slipway_runtime.protocol.predict.imageform import image_form, is_image_input
 
 MODEL_VERSION: Final = "1"
 """One runtime serves one revision, so there is one version; clients may name it or leave it out."""
@@ -102,7 +103,15 @@ def model_config(config: RuntimeConfig, loaded: LoadedModel) -> dict[str, Any]:
 
 
 def _input(spec: TensorSpec, batched: bool) -> dict[str, Any]:
-    return {**_tensor(spec, batched), "format": "FORMAT_NONE", "allow_ragged_batch": False, "optional": False}
+    return {**_tensor(spec, batched), "format": _format(spec), "allow_ragged_batch": False, "optional": False}
+
+
+def _format(spec: TensorSpec) -> str:
+    """Clients of image models learn from it how to lay out what they send."""
+    form = image_form(spec) if is_image_input(spec) else None
+    if form is None or form.flat:
+        return "FORMAT_NONE"
+    return "FORMAT_NCHW" if form.channels_first else "FORMAT_NHWC"
 
 
 def _output(spec: TensorSpec, batched: bool) -> dict[str, Any]:
@@ -130,7 +139,7 @@ def _batching(batching: BatchingConfig) -> Mapping[str, Any]:
 
 
 def _instances(config: RuntimeConfig, loaded: LoadedModel) -> Mapping[str, Any]:
-    workers = loaded.properties.get("workers", "1")
+    workers = loaded.properties.get("engine_workers", "1")
     return {
         "name": config.name,
         "kind": "KIND_GPU" if loaded.device == "cuda" else "KIND_CPU",
