@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from slipway_runtime.contract import Datatype, Format, Precision, TuningConfig
 from slipway_runtime.models.bfloat16 import from_bits, to_bits
 from slipway_runtime.models.load import load_model, warm_up_model
 from slipway_runtime.models.model import Model, PredictionError
-from slipway_runtime.models.tuning.choice import Variant
+from slipway_runtime.models.tuning import tune
+from slipway_runtime.models.tuning.choice import Measured, Variant
 from slipway_runtime.models.tuning.refusals import refuses_values
 from tests.runtime import archives as make
 from tests.runtime.conftest import StartRuntime
@@ -203,6 +205,53 @@ def test_every_variant_takes_every_size_and_any_order_of_inputs(load: Load, vari
         )
 
 
+@pytest.mark.feature("tuner")
+@pytest.mark.parametrize("many", [Variant.AS_SAVED, Variant.OPTIMIZED])
+def test_two_variants_share_the_batch_sizes_and_answer_alike(load: Load, many: Variant) -> None:
+    choice = f"{Variant.ONNX_RUNTIME}, {many} from 4 rows"
+    model, archive = load(Convolution(), [IMAGE], variant=choice), plain(load, Convolution(), [IMAGE])
+    alone = {variant: load(Convolution(), [IMAGE], variant=variant) for variant in (Variant.ONNX_RUNTIME, many)}
+    assert model.properties == {"variant": choice, "variant_note": "chosen before"}
+    assert warm_up_model(model, []) == warm_up_model(archive, [])
+    for rows in (1, 3, 4, 33):
+        image = {"image": draw(rows, 3, 32, 32)}
+        target = np.empty((rows, 10), np.float32)
+        actual = model.predict(image, {"output__0": target})["output__0"]
+        assert actual is target
+        np.testing.assert_allclose(actual, archive.predict(image)["output__0"], rtol=1e-3, atol=1e-4)
+        used = alone[many if rows >= 4 else Variant.ONNX_RUNTIME]
+        np.testing.assert_array_equal(actual, used.predict(image)["output__0"])
+
+
+def test_where_two_are_worth_it_both_are_kept_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's own times would say how busy it is."""
+    measured = {Variant.OPTIMIZED: Measured(0.75, 0.7), Variant.ONNX_RUNTIME: Measured(0.4, 0.9)}
+    monkeypatch.setattr(tune, "settle", lambda *_: 0.01)
+    monkeypatch.setattr(tune, "race", lambda *_: (measured, {}))
+    monkeypatch.setattr(tune, "find_crossing", lambda lone, many, between, last, clock: last)
+    path = tmp_path / "cache" / "sha256" / ("c" * 64)
+    path.parent.mkdir(parents=True)
+    make.save_plain(Convolution(), path, {"slipway.json": json.dumps({"inputs": [IMAGE]})})
+    first = load_model(path, Format.AUTO, [], TuningConfig())
+    pair = re.fullmatch(r"ONNXRuntime, OptimizedTorchScript from (\d+) rows", first.properties["variant"])
+    assert pair, first.properties
+    assert int(pair[1]) > 1
+    assert first.properties["variant_time_ratio"] == "0.40/0.70"
+    assert "two forms" in first.properties["variant_note"]
+    again = load_model(path, Format.AUTO, [], TuningConfig())
+    assert again.properties == {"variant": pair[0], "variant_note": "chosen before"}
+    monkeypatch.setattr(tune, "_PAIRED_BYTES", 1000)
+    lone = load_model(path, Format.AUTO, [], TuningConfig(precision=Precision.BF16))
+    assert lone.properties["variant"] == Variant.ONNX_RUNTIME, "larger weights are not kept twice"
+
+
+def test_two_of_which_one_does_not_hold_here_fall_back_to_the_archive(load: Load) -> None:
+    choice = f"{Variant.FROZEN}, {Variant.ONNX_RUNTIME} from 4 rows"
+    model = load(Optional(), [ROWS], variant=choice)
+    assert model.properties["variant"] == Variant.AS_SAVED
+    assert f"{choice} was chosen before" in model.properties["variant_note"]
+
+
 def test_heads_of_attention_go_to_the_other_runtime(load: Load, tmp_path: Path) -> None:
     save(Attention().eval(), tmp_path / "model.pt", inputs={"x": torch.zeros(1, 256)}, outputs=["y"])
     model, archive = load(Attention(), [ROWS], variant=Variant.ONNX_RUNTIME), plain(load, Attention(), [ROWS])
@@ -255,7 +304,7 @@ def test_a_tiny_model_is_tried_only_where_calls_are_cheaper(
     load: Load, monkeypatch: pytest.MonkeyPatch, seconds: float, fused: bool
 ) -> None:
     """The machine's own times would say how busy it is."""
-    monkeypatch.setattr("slipway_runtime.models.tuning.tune.settle", lambda archive, inputs: seconds)
+    monkeypatch.setattr(tune, "settle", lambda *_: seconds)
     tried = load(make.Linear(), [{**ROWS, "shape": [-1, 4]}]).properties["variants_tried"]
     assert Variant.ONNX_RUNTIME in tried
     assert (Variant.OPTIMIZED in tried) is fused

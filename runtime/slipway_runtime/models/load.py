@@ -75,10 +75,10 @@ def _load(
     if tuning is None or not tuning.enabled:
         return load_torchscript(path, samples)
 
-    from slipway_runtime.models.tuning.choice import parse_variant
+    from slipway_runtime.models.tuning.choice import parse_choice
     from slipway_runtime.models.tuning.tune import release_memory, tune
 
-    model = tune(load_torchscript(path, samples), samples, tuning, path=path, known=parse_variant(variant))
+    model = tune(load_torchscript(path, samples), samples, tuning, path=path, known=parse_choice(variant))
     release_memory()
     return model
 

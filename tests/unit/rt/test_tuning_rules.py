@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import inf
 from pathlib import Path
+from time import perf_counter, sleep
+from typing import cast
 
 import numpy as np
 import pytest
@@ -10,10 +14,21 @@ import pytest
 from slipway_runtime.contract import Datatype, Precision, TensorSpec
 from slipway_runtime.models.bfloat16 import from_bits, to_bits
 from slipway_runtime.models.datatypes import Array
+from slipway_runtime.models.model import Model
 from slipway_runtime.models.signature import Signature
-from slipway_runtime.models.tuning.choice import Measured, Variant, candidates, choose, parse_variant
+from slipway_runtime.models.tuning.choice import (
+    Choice,
+    Measured,
+    Variant,
+    candidates,
+    choose,
+    choose_pair,
+    combine,
+    parse_choice,
+)
 from slipway_runtime.models.tuning.comparison import find_difference
 from slipway_runtime.models.tuning.notes import Notes, describe_machine, open_notes
+from slipway_runtime.models.tuning.race import clock_for, find_crossing, race
 from slipway_runtime.models.tuning.trials import make_inputs, plan_shapes, varied
 
 pytestmark = pytest.mark.unit
@@ -107,9 +122,96 @@ def test_what_takes_a_fifth_of_a_millisecond_is_worth_fusing() -> None:
     assert set(candidates(0.0002, Precision.BF16)) == set(Variant) - {Variant.AS_SAVED}
 
 
-def test_an_unknown_choice_of_another_version_is_none() -> None:
-    assert parse_variant("ONNXRuntime") is Variant.ONNX_RUNTIME
-    assert parse_variant("Something") is parse_variant(None) is None
+@pytest.mark.parametrize(
+    ("measured", "pair"),
+    [
+        ({}, None),
+        ({FROZEN: Measured(0.9, 0.9)}, None),
+        ({OPTIMIZED: Measured(0.75, 0.78), ONNX: Measured(0.36, 0.84)}, (ONNX, OPTIMIZED)),
+        ({OPTIMIZED: Measured(0.75, 0.81), ONNX: Measured(0.36, 0.84)}, None),
+        ({FROZEN: Measured(0.97, 0.97), ONNX: Measured(0.4, 1.3)}, (ONNX, FROZEN)),
+        ({ONNX: Measured(0.4, 1.3)}, (ONNX, Variant.AS_SAVED)),
+        ({ONNX: Measured(0.4)}, None),
+    ],
+)
+def test_two_are_taken_where_one_leaves_much_to_gain_at_a_size(
+    measured: dict[Variant, Measured], pair: tuple[Variant, Variant] | None
+) -> None:
+    assert choose_pair(measured, choose(measured)) == pair
+
+
+def test_of_two_each_is_told_at_its_size() -> None:
+    measured = {OPTIMIZED: Measured(0.75, 0.78), ONNX: Measured(0.36, 0.84)}
+    assert str(combine(Choice(ONNX, OPTIMIZED, 8), measured)) == "0.36/0.78"
+    assert str(combine(Choice(ONNX, Variant.AS_SAVED, 8), measured)) == "0.36/1.00"
+    assert combine(Choice(ONNX), measured) == measured[ONNX]
+    assert combine(Choice(Variant.AS_SAVED), measured) is None
+
+
+@pytest.mark.parametrize(
+    "choice", [Choice(ONNX), Choice(Variant.AS_SAVED), Choice(ONNX, Variant.AS_SAVED, 16)], ids=str
+)
+def test_a_choice_is_understood_where_it_is_read_again(choice: Choice) -> None:
+    assert parse_choice(str(choice)) == choice
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "Something", "ONNXRuntime, Something from 8 rows", "ONNXRuntime, TorchScript from 0 rows"]
+)
+def test_an_unknown_choice_of_another_version_is_none(text: str | None) -> None:
+    assert parse_choice(text) is None
+
+
+class Clocked:
+    """Runs that take what a table says, on a clock of their own."""
+
+    now = 0.0
+
+    def __init__(self, seconds: Callable[[int], float]) -> None:
+        self.seconds = seconds
+
+    def predict(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        Clocked.now += self.seconds(len(inputs["x"]))
+        return {}
+
+
+def batches(*sizes: int) -> dict[int, dict[str, Array]]:
+    return {size: {"x": np.zeros((size, 1))} for size in sizes}
+
+
+@pytest.mark.parametrize(("each", "expected"), [(0.5, 2), (2.0, 4), (6.0, 8), (14.0, 16)])
+def test_one_takes_over_at_the_first_size_at_which_it_is_faster(each: float, expected: int) -> None:
+    """One has a fixed cost of `each`, and then half the other's per row."""
+    lone, many = Clocked(lambda rows: rows), Clocked(lambda rows: each / 2 + rows / 2)
+    clock = lambda: Clocked.now  # noqa: E731
+    assert find_crossing(cast(Model, lone), cast(Model, many), batches(2, 4, 8), 16, clock) == expected
+
+
+def test_a_neighbour_that_slows_a_round_down_does_not_decide() -> None:
+    """Every third call of the race's clock-time is ten times as long, for whoever runs then."""
+
+    def disturbed(seconds: float) -> Callable[[int], float]:
+        return lambda rows: seconds * rows * (10 if int(Clocked.now / 7) % 3 == 0 else 1)
+
+    archive, quick = Clocked(disturbed(0.01)), Clocked(disturbed(0.005))
+    Clocked.now = 0.0
+    measured, failed = race(
+        cast(Model, archive),
+        {ONNX: cast(Model, quick)},
+        list(batches(1, 8).values()),
+        inf,
+        lambda: Clocked.now,
+    )
+    assert not failed
+    assert measured[ONNX].ratios == pytest.approx([0.5, 0.5])
+
+
+def test_a_thread_alone_is_timed_by_its_own_work() -> None:
+    clock = clock_for("cpu", 1)
+    begun = clock()
+    sleep(0.05)
+    assert clock() - begun < 0.05
+    assert clock_for("cpu", 2) is clock_for("cuda", 1) is perf_counter
 
 
 def test_every_size_that_varies_is_tried_at_several_values() -> None:
@@ -133,23 +235,23 @@ def test_notes_that_cannot_be_read_are_none(tmp_path: Path, content: str) -> Non
     file.write_text(content, "latin-1")
     notes = Notes(file)
     assert notes.chosen is None
-    notes.choose(Variant.FROZEN)
-    assert Notes(file).chosen is Variant.FROZEN
+    notes.choose(Choice(FROZEN))
+    assert Notes(file).chosen == Choice(FROZEN)
 
 
 def test_notes_are_kept_for_each_machine_and_only_for_what_cannot_change(tmp_path: Path) -> None:
     artifact = tmp_path / "sha256" / ("a" * 64)
-    open_notes(artifact, {"cpu": "old"}).choose(Variant.FROZEN)
-    assert open_notes(artifact, {"cpu": "old"}).chosen is Variant.FROZEN
+    open_notes(artifact, {"cpu": "old"}).choose(Choice(FROZEN))
+    assert open_notes(artifact, {"cpu": "old"}).chosen == Choice(FROZEN)
     assert open_notes(artifact, {"cpu": "new"}).chosen is None
-    open_notes(tmp_path / "sha256" / "model.pt", {}).choose(Variant.FROZEN)
+    open_notes(tmp_path / "sha256" / "model.pt", {}).choose(Choice(FROZEN))
     assert open_notes(tmp_path / "sha256" / "model.pt", {}).chosen is None
     assert describe_machine()["cpu"]
 
 
 def test_notes_on_a_disk_that_takes_none_are_forgotten() -> None:
     notes = Notes(Path("/proc/nowhere/notes.json"))
-    notes.choose(Variant.FROZEN)
+    notes.choose(Choice(FROZEN))
     assert Notes(Path("/proc/nowhere/notes.json")).chosen is None
 
 

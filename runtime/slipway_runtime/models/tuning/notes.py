@@ -21,7 +21,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from slipway_runtime.contract import Wire
-from slipway_runtime.models.tuning.choice import Variant, parse_variant
+from slipway_runtime.models.tuning.choice import Choice, Variant, parse_choice
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _PACKAGES: Final = ("torch", "onnxruntime", "slipway")
@@ -51,8 +51,8 @@ class Notes:
             self._write(self._content.model_copy(update={"trying": None, "interrupted": interrupted}))
 
     @property
-    def chosen(self) -> Variant | None:
-        return parse_variant(self._content.chosen)
+    def chosen(self) -> Choice | None:
+        return parse_choice(self._content.chosen)
 
     def is_fatal(self, variant: Variant) -> bool:
         return self._content.interrupted.count(variant) >= _FATAL_TIMES
@@ -64,8 +64,8 @@ class Notes:
         others = [name for name in self._content.interrupted if name != self._content.trying]
         self._write(self._content.model_copy(update={"trying": None, "interrupted": others}))
 
-    def choose(self, variant: Variant) -> None:
-        self._write(self._content.model_copy(update={"chosen": str(variant)}))
+    def choose(self, choice: Choice) -> None:
+        self._write(self._content.model_copy(update={"chosen": str(choice)}))
 
     def _read(self) -> _Content:
         if self._file is not None:

@@ -1,11 +1,11 @@
-"""From an archive to the fastest model that answers as it does: build, compare, race, keep one, free the others."""
+"""From an archive to the fastest model that answers as it does: build, compare, race, keep one or two."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +16,13 @@ from typing import Final
 from slipway_runtime.contract import Datatype, TuningConfig, WarmupSample
 from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.model import PredictionError
+from slipway_runtime.models.signature import Signature
 from slipway_runtime.models.torchscript import TorchScriptModel
-from slipway_runtime.models.tuning.choice import Measured, Variant, candidates, choose
+from slipway_runtime.models.tuning.choice import Choice, Measured, Variant, candidates, choose, choose_pair, combine
 from slipway_runtime.models.tuning.comparison import find_difference
 from slipway_runtime.models.tuning.notes import Notes, describe_machine, open_notes
-from slipway_runtime.models.tuning.onnxmodel import OnnxModel
-from slipway_runtime.models.tuning.race import race, settle
+from slipway_runtime.models.tuning.race import Clock, clock_for, find_crossing, race, settle, time_runs
+from slipway_runtime.models.tuning.switching import OneForm, SwitchingModel
 from slipway_runtime.models.tuning.trials import FILLS, Inputs, Shapes, make_inputs, plan_shapes, with_rows
 from slipway_runtime.models.tuning.variants import VariantError, build
 from slipway_runtime.models.warmup import WarmUpError, plan_requests
@@ -29,11 +30,17 @@ from slipway_runtime.models.warmup import WarmUpError, plan_requests
 _REPEATED_TRIALS: Final = 4
 _LARGEST_BATCH: Final = 32
 _LARGE_SECONDS: Final = 0.2
-"""The larger batch is one that should take no longer than this."""
+"""The larger batch is one that should take the archive no longer than this."""
+_PAIRED_SECONDS: Final = 0.005
+"""Of one row. What is quicker may become quick enough for the gateway's process, which does without torch then."""
+_PAIRED_BYTES: Final = 256 * 2**20
+"""Of the artifact: larger weights are not kept twice."""
+
+_AS_SAVED: Final = Choice(Variant.AS_SAVED)
 
 log = logging.getLogger(__name__)
 
-Tuned = TorchScriptModel | OnnxModel
+Tuned = OneForm | SwitchingModel
 
 
 @dataclass(frozen=True)
@@ -53,12 +60,20 @@ class _Search:
     trials: Sequence[Trial]
     deadline_seconds: float
     notes: Notes
-    rivals: dict[Variant, Tuned] = field(default_factory=dict)
+    rivals: dict[Variant, OneForm] = field(default_factory=dict)
     dropped: dict[Variant, str] = field(default_factory=dict)
 
     @property
     def out_of_time(self) -> bool:
         return perf_counter() > self.deadline_seconds
+
+    def form(self, variant: Variant) -> OneForm:
+        """One that was not dropped."""
+        return self.archive if variant is Variant.AS_SAVED else self.rivals[variant]
+
+    def assemble(self, choice: Choice) -> Tuned:
+        lone = self.form(choice.lone)
+        return lone if choice.many is None else SwitchingModel(lone, self.form(choice.many), choice.from_rows)
 
     def enter(self, variant: Variant) -> None:
         if self.out_of_time:
@@ -90,7 +105,7 @@ def tune(
     config: TuningConfig,
     *,
     path: Path,
-    known: Variant | None = None,
+    known: Choice | None = None,
 ) -> Tuned:
     """The model to use, with `properties` that tell the choice. `known` is built, compared and not timed; so is what an
     earlier start chose for the artifact at `path`.
@@ -103,25 +118,47 @@ def tune(
         trials = _ask(archive, samples)
     except (PredictionError, WarmUpError) as error:
         # The warm-up ends the start with the same error and says it better.
-        return _settle_on(archive, Variant.AS_SAVED, variant_note=f"nothing else was tried: {error}")
+        return _settle_on(archive, _AS_SAVED, variant_note=f"nothing else was tried: {error}")
     if trials is None:
         log.info("The model runs as it was saved: its answers to one request differ, so nothing can be compared")
         note = "nothing else was tried: answers to one request differ"
-        return _settle_on(archive, Variant.AS_SAVED, variant_note=note)
+        return _settle_on(archive, _AS_SAVED, variant_note=note)
     notes = Notes(None) if known is not None else open_notes(path, _circumstances(archive, config))
     search = _Search(archive, trials, begun + config.time_limit_seconds, notes)
     known = known or notes.chosen
     if known is not None:
         return _rebuild(search, known)
-    seconds = settle(archive, trials[0].inputs)
-    requests = _timed_requests(archive, trials[0], seconds)
+    clock = clock_for(archive.device, archive.threads)
+    seconds = settle(archive, trials[0].inputs, clock)
+    requests = _timed_requests(archive, trials[0], seconds, clock)
     for variant in candidates(seconds, config.precision):
         search.enter(variant)
-    measured, failed = race(archive, search.rivals, requests, search.deadline_seconds)
+    measured, failed = race(archive, search.rivals, list(requests.values()), search.deadline_seconds, clock)
     search.dropped |= failed
-    chosen = choose(measured)
+    chosen = Choice(choose(measured))
+    if seconds >= _PAIRED_SECONDS and path.stat().st_size <= _PAIRED_BYTES and not search.out_of_time:
+        chosen = _pair(search, measured, chosen, requests, clock)
     notes.choose(chosen)
     return _conclude(search, chosen, measured, perf_counter() - begun)
+
+
+def _pair(
+    search: _Search, measured: Mapping[Variant, Measured], alone: Choice, requests: Mapping[int, Inputs], clock: Clock
+) -> Choice:
+    """Two variants and where one takes over from the other, if they are worth it; else `alone`."""
+    pair = choose_pair(measured, alone.lone)
+    if pair is None:
+        return alone
+    lone, many = (search.form(variant) for variant in pair)
+    first, last = min(requests), max(requests)
+    sizes = [first << step for step in range(1, last.bit_length()) if first << step < last]
+    shapes: Shapes = {name: array.shape for name, array in requests[first].items()}
+    between = {size: make_inputs(search.archive.signature, with_rows(shapes, size), FILLS[0]) for size in sizes}
+    try:
+        return Choice(*pair, from_rows=find_crossing(lone, many, between, last, clock))
+    except PredictionError as error:
+        log.info("%s and %s are not used together: %s", *pair, error)
+        return alone
 
 
 def _circumstances(archive: TorchScriptModel, config: TuningConfig) -> dict[str, str]:
@@ -165,52 +202,63 @@ def _find_fault(rival: Tuned, trials: Sequence[Trial], reduced: bool) -> str | N
     return None
 
 
-def _timed_requests(archive: TorchScriptModel, trial: Trial, seconds: float) -> list[Inputs]:
-    """The first request, which takes `seconds`, and, where there is a batch, a larger one."""
+def _timed_requests(archive: TorchScriptModel, trial: Trial, seconds: float, clock: Clock) -> dict[int, Inputs]:
+    """By their rows: the first request, which takes `seconds`, and, where there is a batch, the largest that time
+    allows."""
     signature = archive.signature
-    requests = [trial.inputs]
-    if signature.batched:
-        size = _LARGEST_BATCH
-        while size > 1 and size * seconds > _LARGE_SECONDS:
-            size //= 2
-        shapes: Shapes = {name: array.shape for name, array in trial.inputs.items()}
-        larger = make_inputs(signature, with_rows(shapes, size), FILLS[0])
-        with suppress(PredictionError):
-            archive.predict(larger)
-            requests.append(larger)
-    return requests
+    size = _rows(signature, trial.inputs)
+    requests = {size: trial.inputs}
+    if not signature.batched:
+        return requests
+    shapes: Shapes = {name: array.shape for name, array in trial.inputs.items()}
+    larger: dict[int, Inputs] = {}
+    with suppress(PredictionError):
+        while size < _LARGEST_BATCH and 2 * seconds <= _LARGE_SECONDS:
+            size *= 2
+            inputs = make_inputs(signature, with_rows(shapes, size), FILLS[0])
+            archive.predict(inputs)
+            seconds = time_runs(archive, inputs, 1, clock)
+            larger = {size: inputs}
+    return requests | larger
 
 
-def _rebuild(search: _Search, known: Variant) -> Tuned:
-    if known is not Variant.AS_SAVED:
-        search.enter(known)
-    if known in search.rivals:
-        return _settle_on(search.rivals[known], known, variant_note="chosen before")
-    if known in search.dropped:
-        log.warning("%s was chosen before and is not used now: %s", known, search.dropped[known])
-        note = f"{known} was chosen before and is not used now: {search.dropped[known]}"
-        return _settle_on(search.archive, Variant.AS_SAVED, variant_note=note)
-    return _settle_on(search.archive, Variant.AS_SAVED, variant_note="chosen before")
+def _rows(signature: Signature, inputs: Inputs) -> int:
+    """1 for a model without batches."""
+    return len(inputs[signature.inputs[0].name]) if signature.batched else 1
 
 
-def _conclude(search: _Search, chosen: Variant, measured: dict[Variant, Measured], seconds: float) -> Tuned:
+def _rebuild(search: _Search, known: Choice) -> Tuned:
+    for variant in known.variants:
+        if variant is not Variant.AS_SAVED:
+            search.enter(variant)
+    reasons = [f"{variant}: {search.dropped[variant]}" for variant in known.variants if variant in search.dropped]
+    if not reasons:
+        return _settle_on(search.assemble(known), known, variant_note="chosen before")
+    note = f"{known} was chosen before and is not used now: {'; '.join(reasons)}"
+    log.warning(note)
+    return _settle_on(search.archive, _AS_SAVED, variant_note=note)
+
+
+def _conclude(search: _Search, chosen: Choice, measured: Mapping[Variant, Measured], seconds: float) -> Tuned:
     tried = [f"{variant} {one}" for variant, one in measured.items()]
     tried += [f"{variant} dropped ({reason})" for variant, reason in search.dropped.items()]
     log.info(
         "The model runs as %s; seconds as parts of the archive's: %s",
         chosen,
         "; ".join(tried) or "nothing else was tried",
-        extra={"variant": chosen, "tuning_seconds": round(seconds, 2)},
+        extra={"variant": str(chosen), "tuning_seconds": round(seconds, 2)},
     )
-    model = search.archive if chosen is Variant.AS_SAVED else search.rivals[chosen]
     properties = {"variants_tried": "; ".join(tried), "tuning_seconds": f"{seconds:.2f}"}
-    if chosen in measured:
-        properties["variant_time_ratio"] = str(measured[chosen])
-    return _settle_on(model, chosen, **properties)
+    ratio = combine(chosen, measured)
+    if ratio is not None:
+        properties["variant_time_ratio"] = str(ratio)
+    if chosen.many is not None:
+        properties["variant_note"] = "two forms of the model are kept in memory"
+    return _settle_on(search.assemble(chosen), chosen, **properties)
 
 
-def _settle_on(model: Tuned, variant: Variant, **properties: str) -> Tuned:
-    model.properties = MappingProxyType({"variant": str(variant), **properties})
+def _settle_on(model: Tuned, choice: Choice, **properties: str) -> Tuned:
+    model.properties = MappingProxyType({"variant": str(choice), **properties})
     return model
 
 
