@@ -85,7 +85,7 @@ async def start_model(config: RuntimeConfig, lifecycle: Lifecycle, metrics: Metr
     log.info(choice.describe())
     lifecycle.format, lifecycle.device = facts.format, facts.device
     lifecycle.loader = loader.loader if loader is not None else None
-    look = engine.look if isinstance(engine, WorkerEngine) else EngineState
+    look = engine.look if isinstance(engine, WorkerEngine) else EngineState.of_gateway
     metrics.engine_counts.watch(choice, facts.device, look)
     metrics.model_info.labels(config.name, facts.format, fetched.digest, facts.device).set(1)
     return Started(engine, replace(facts, properties={**facts.properties, **choice.properties}))

@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from slipway_runtime.engines.choice import EngineChoice
+from slipway_runtime.engines.cudamemory import CudaMemory, cuda_memory
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class WorkerState:
     """By cause."""
     memory_bytes: int
     """Resident, with what it shares with the gateway."""
+    cuda: CudaMemory | None = None
+    """As it told last; None where it uses no GPU."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,13 @@ class EngineState:
     """All that a worker can be restarted for."""
     workers: Sequence[WorkerState] = ()
     shared_memory_bytes: int = 0
+    cuda: CudaMemory | None = None
+    """Of the gateway, where the model runs there."""
+
+    @classmethod
+    def of_gateway(cls) -> EngineState:
+        """Without workers."""
+        return cls(cuda=cuda_memory())
 
 
 class EngineCounts(Collector):
@@ -103,3 +113,24 @@ def _worker_metrics(engine: EngineState) -> Iterator[Metric]:
         busy.add_metric([number], worker.busy_seconds)
         memory.add_metric([number], worker.memory_bytes)
     yield from (states, restarts, batches, busy, memory)
+    held = {str(worker.number): worker.cuda for worker in engine.workers} | {"gateway": engine.cuda}
+    yield from _cuda_metrics({name: cuda for name, cuda in held.items() if cuda is not None})
+
+
+def _cuda_metrics(held: Mapping[str, CudaMemory]) -> Iterator[Metric]:
+    allocated = GaugeMetricFamily(
+        "slipway_runtime_torch_cuda_allocated_bytes",
+        "GPU memory in torch's tensors, told with a batch at most once a second. worker: its number, or gateway where"
+        " the model runs there; absent where torch uses no GPU.",
+        labels=["worker"],
+    )
+    reserved = GaugeMetricFamily(
+        "slipway_runtime_torch_cuda_reserved_bytes",
+        "GPU memory that torch keeps for tensors, the allocated included.",
+        labels=["worker"],
+    )
+    for name, cuda in held.items():
+        allocated.add_metric([name], cuda.allocated_bytes)
+        reserved.add_metric([name], cuda.reserved_bytes)
+    yield allocated
+    yield reserved

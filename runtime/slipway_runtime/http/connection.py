@@ -69,7 +69,6 @@ class Connection(asyncio.BufferedProtocol):
         self._write_paused = False
         self._turned_away: ApiError | None = None
         self._given_up = False
-        """The server did not wait for the client any longer."""
         self._hurry = Hurry(server, self)
 
     # What the transport calls.
@@ -139,15 +138,12 @@ class Connection(asyncio.BufferedProtocol):
 
     def _note_departure(self) -> None:
         """What was neither read nor written whole, because the client is gone. `Line.abandon` tells of the rest."""
-        if self._given_up:
-            return
-        server, intake = self._server, self._intake
-        if intake.busy:
-            server.deserted(intake.head, self.client, intake.started_at)
-        unwritten = sum([reply.held is not None for reply in self._line.waiting])
-        if self._write_paused or self._transport.get_write_buffer_size():
-            unwritten += 1
-        server.counts.departures["write"] += unwritten
+        if self._intake.busy:
+            self._server.deserted(self._intake.head, self.client, self._intake.started_at)
+        if not self._given_up:
+            unwritten = self._write_paused or self._transport.get_write_buffer_size() > 0
+            held = sum([reply.held is not None for reply in self._line.waiting])
+            self._server.counts.departures["write"] += held + unwritten
 
     # The shortcut: what `Hurry` asks.
 

@@ -75,7 +75,8 @@ def open_routes(
     odd = OddPaths(lambda path: plain.get(unquote_to_bytes(path)))
     served = Served(config, facts, lifecycle, statistics)
     app = build_application(served, odd.answer)
-    verify = dict.fromkeys(Rules.of(config).verify_paths, VerifyEndpoint(config, facts, dispatcher, lifecycle))
+    verification = VerifyEndpoint(config, facts, dispatcher, lifecycle, telemetry)
+    verify = dict.fromkeys(Rules.of(config).verify_paths, verification)
     shortcuts: dict[bytes, Shortcut] = {}
     if Convoy.fits(facts, telemetry):
         shortcuts = {

@@ -16,6 +16,8 @@ from slipway_runtime.lifecycle import Lifecycle
 from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.warmup import generate
 from slipway_runtime.protocol.errors import ApiError
+from slipway_runtime.telemetry.record import RequestRecord
+from slipway_runtime.telemetry.telemetry import Telemetry
 
 _SEED: Final = 20240229
 _PRIORITY: Final = 1
@@ -27,27 +29,57 @@ log = logging.getLogger(__name__)
 class VerifyEndpoint:
     """An `http.exchange.Handler`. The request's body means nothing; the model is asked what its warm-up was."""
 
-    def __init__(self, config: RuntimeConfig, facts: LoadedModel, dispatch: Dispatch, lifecycle: Lifecycle) -> None:
+    def __init__(
+        self,
+        config: RuntimeConfig,
+        facts: LoadedModel,
+        dispatch: Dispatch,
+        lifecycle: Lifecycle,
+        telemetry: Telemetry,
+    ) -> None:
         self._config = config
         self._facts = facts
         self._dispatch = dispatch
         self._lifecycle = lifecycle
+        self._telemetry = telemetry
 
     def __call__(self, request: Request, reply: Reply) -> None:
+        record = RequestRecord(
+            method="POST",
+            path=request.path.decode("latin-1"),
+            client=request.client,
+            request_id=request.request_id,
+            bytes_in=len(request.body),
+            started_at=request.started_at,
+        )
+        self._telemetry.begin(record, request.headers.get(b"traceparent"))
+
         def finish(ticket: Ticket) -> None:
             reply.on_disconnect = None
             if ticket.outputs is None:
-                self._refuse(request, reply, ticket.error or ApiError(500, "internal", "The model gave no answer."))
+                refuse(ticket.error or ApiError(500, "internal", "The model gave no answer."))
                 return
             body = self._lifecycle.status().to_json().encode()
             reply.send(200, b"application/json", [body], [(REVISION_HEADER.encode(), self._revision)])
+            record.status, record.bytes_out = 200, len(body)
+            self._telemetry.finish(record)
+
+        def refuse(error: ApiError) -> None:
+            self._refuse(request, reply, error)
+            record.status, record.code = error.status, error.code
+            self._telemetry.finish(record)
+
+        def leave() -> None:
+            record.leave(ticket.stage)
+            self._dispatch.cancel(ticket)
+            self._telemetry.finish(record)
 
         try:
             ticket = Ticket(self._inputs(), finish, priority=_PRIORITY)
         except (ValueError, MemoryError) as error:
-            self._refuse(request, reply, ApiError(500, "internal", f"No input could be made for the model: {error}"))
+            refuse(ApiError(500, "internal", f"No input could be made for the model: {error}"))
             return
-        reply.on_disconnect = lambda: self._dispatch.cancel(ticket)
+        reply.on_disconnect = leave
         self._dispatch.submit(ticket)
 
     @property

@@ -17,6 +17,7 @@ from slipway_runtime.contract import (
     Datatype,
     Format,
     LimitsConfig,
+    MetricsConfig,
     RuntimeConfig,
     TensorSpec,
 )
@@ -167,6 +168,7 @@ class House:
         batching: BatchingConfig | None = None,
         max_concurrency: int | None = None,
         logs: bool = False,
+        triton: bool = False,
         **server: Any,
     ) -> None:
         config = RuntimeConfig(
@@ -175,6 +177,7 @@ class House:
             batching=batching or BatchingConfig(),
             max_concurrency=max_concurrency,
             access_log=AccessLogConfig(enabled=False),
+            metrics=MetricsConfig(triton=triton),
         )
         self.engine = InLoopEngine()
         self.metrics = Metrics(Lifecycle())

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 
 from slipway_runtime.contract import AccessLogConfig, ArtifactConfig, RuntimeConfig, SLAConfig
 from slipway_runtime.lifecycle import Lifecycle
 from slipway_runtime.metrics import Metrics
 from slipway_runtime.telemetry.accesslog import AccessLog, TokenBucket, format_json, format_text
-from slipway_runtime.telemetry.counts import RequestCounts
+from slipway_runtime.telemetry.counts import DEPARTURES, SHED, RequestCounts
 from slipway_runtime.telemetry.histogram import Histogram, with_edges
 from slipway_runtime.telemetry.record import RequestRecord
 from slipway_runtime.telemetry.reference import metrics_page
@@ -67,6 +68,81 @@ def test_an_edge_lies_on_every_target() -> None:
     edges = with_edges((0.01, 0.05), (0.037, 0.05))
     assert edges == (0.01, 0.037, 0.05)
     assert bisect_left(edges, 0.05) == 2
+
+
+def test_the_wait_in_the_queue_has_edges_at_parts_of_the_target() -> None:
+    counts, registry = registered(SLAConfig(p95_milliseconds=40, p99_milliseconds=60))
+    counts.count(finished(queue_seconds=0.0281))
+    name = "slipway_runtime_request_stage_seconds_bucket"
+    parts = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+    edges = [f"{0.04 * part:.9f}".rstrip("0") for part in parts]
+    assert "0.012" in edges
+    below = [registry.get_sample_value(name, {"stage": "queue", "le": str(float(edge))}) for edge in edges]
+    assert below == [0] * 8 + [1], "the tighter target decides"
+    assert registry.get_sample_value(name, {"stage": "compute", "le": "0.012"}) is None
+
+
+def test_clients_that_left_are_counted_by_the_stage_they_left_in() -> None:
+    counts, registry = registered()
+    for stage in ("queue", "queue", "compute"):
+        record = finished()
+        record.leave(stage)
+        counts.count(record)
+    counts.count(finished(400, "invalid_http", left_in="read"))
+    name = "slipway_runtime_client_disconnects_total"
+    told = {stage: registry.get_sample_value(name, {"stage": stage}) for stage in DEPARTURES}
+    assert told == {"read": 1, "decode": 0, "queue": 2, "compute": 1, "encode": 0, "write": 0}
+    labels = {"protocol": "v2", "code": "499", "reason": "client_closed"}
+    assert registry.get_sample_value("slipway_runtime_requests_total", labels) == 3
+
+
+def test_what_is_not_computed_for_the_state_of_the_server_is_counted_by_its_reason() -> None:
+    counts, registry = registered()
+    for status, code in ((429, "queue_full"), (503, "loading"), (503, "draining"), (500, "model_error"), (200, "ok")):
+        counts.count(finished(status, code))
+    counts.count(RequestRecord(status=503, code="loading"))
+    name = "slipway_runtime_shed_total"
+    told = {reason: registry.get_sample_value(name, {"reason": reason}) for reason in SHED}
+    assert {reason for reason, count in told.items() if count} == {"queue_full", "loading", "draining"}
+    assert told["loading"] == 1, "what is no prediction is not refused work"
+
+
+def test_a_request_of_a_sampled_trace_is_an_exemplar_in_openmetrics_alone() -> None:
+    metrics = Metrics(Lifecycle(), SLAConfig(p95_milliseconds=50))
+    for trace_id, flags, seconds in (("a" * 32, 1, 0.04), (TRACE_ID, 1, 0.041), ("b" * 32, 0, 0.042), ("", 1, 0.043)):
+        metrics.request_counts.count(finished(trace_id=trace_id, trace_flags=flags, total_seconds=seconds))
+    text, media_type = metrics.render(b"application/openmetrics-text; version=1.0.0, text/plain; q=0.5")
+    assert media_type == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    families = {family.name: family for family in openmetrics(text.decode())}
+    buckets = families["slipway_runtime_request_duration_seconds"].samples
+    told = [(sample.labels["le"], sample.exemplar) for sample in buckets if sample.exemplar]
+    ((edge, exemplar),) = told
+    assert (edge, exemplar.labels, exemplar.value) == ("0.05", {"trace_id": TRACE_ID}, 0.041)
+    plain, media_type = metrics.render()
+    assert media_type == "text/plain; version=1.0.0; charset=utf-8"
+    assert TRACE_ID.encode() not in plain
+    assert b"# EOF" not in plain
+
+
+@pytest.mark.parametrize(
+    ("accept", "openly"),
+    [
+        (None, False),
+        (b"*/*", False),
+        (b"text/plain", False),
+        (b"application/json", False),
+        (b"application/openmetrics-text;q=0", False),
+        (b"application/openmetrics-text", True),
+        (
+            b"application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,"
+            b"text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+            True,
+        ),
+    ],
+)
+def test_openmetrics_is_for_who_asks_for_it(accept: bytes | None, openly: bool) -> None:
+    metrics = Metrics(Lifecycle())
+    assert metrics.render(accept)[1].startswith("application/openmetrics-text" if openly else "text/plain")
 
 
 def test_requests_are_counted_by_protocol_status_and_reason() -> None:

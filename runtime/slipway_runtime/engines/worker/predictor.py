@@ -7,12 +7,16 @@ import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from time import perf_counter
+from typing import Final
 
+from slipway_runtime.engines.cudamemory import CudaMemory, cuda_memory
 from slipway_runtime.engines.worker.faults import encode_fault
 from slipway_runtime.engines.worker.region import Place, Region, plan
 from slipway_runtime.engines.worker.wire import BrokenMessageError, Channel, Done, Message, Need, Room, Run
 from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.model import Model, OutputError, PredictionError, RowsFailedError
+
+_CUDA_SECONDS: Final = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +32,7 @@ class Predictor:
         self._model = model
         self._channel = channel
         self._regions: dict[int, Region] = {}
+        self._cuda_due = 0.0
         self._early: deque[tuple[Message, list[int]]] = deque()
         """What came while an answer to `Need` was waited for."""
 
@@ -58,7 +63,15 @@ class Predictor:
                 places = self._write(message, outputs)
             except (ValueError, TypeError, AttributeError, OSError) as cause:
                 error = OutputError(f"The model's outputs cannot be handed on: {cause}")
-        self._channel.send(Done(message.sequence, seconds, places, encode_fault(error) if error else None))
+        fault = encode_fault(error) if error else None
+        self._channel.send(Done(message.sequence, seconds, places, fault, self._cuda(begun)))
+
+    def _cuda(self, now: float) -> CudaMemory | None:
+        """Once a second, as it takes its time."""
+        if now < self._cuda_due:
+            return None
+        self._cuda_due = now + _CUDA_SECONDS
+        return cuda_memory()
 
     def _predict(
         self, inputs: Mapping[str, Array], limit_seconds: float

@@ -102,6 +102,8 @@ class Done:
     compute_seconds: float
     places: Sequence[Place] = ()
     fault: Mapping[str, Any] | None = None
+    cuda: Sequence[int] | None = None
+    """A `CudaMemory`, now and then."""
 
 
 @dataclass(frozen=True, slots=True)

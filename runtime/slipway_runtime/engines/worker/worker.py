@@ -14,6 +14,7 @@ from typing import Final
 
 from slipway_runtime.contract import FailureReason, Stage
 from slipway_runtime.engines.counts import WorkerState
+from slipway_runtime.engines.cudamemory import CudaMemory
 from slipway_runtime.engines.engine import LoadedModel, WorkerCrashedError, WorkerHungError
 from slipway_runtime.engines.worker.batch import Batch, read_outputs
 from slipway_runtime.engines.worker.exits import count_oom_kills, explain_exit
@@ -86,6 +87,8 @@ class Worker:
         self.restarts: Counter[Cause] = Counter()
         self.batches = 0
         self.compute_seconds = 0.0
+        self.cuda: CudaMemory | None = None
+        """As its process told last."""
         self.last_end = ""
         """How its process ended last, in words."""
         self._loop = loop
@@ -127,6 +130,7 @@ class Worker:
             self.compute_seconds,
             {str(cause): self.restarts[cause] for cause in Cause},
             resident_bytes(pid) if pid else 0,
+            self.cuda if pid else None,
         )
 
     async def start(self, load: Load) -> LoadedModel | None:
@@ -189,7 +193,7 @@ class Worker:
         self._load = load
         self.state = State.STARTING
         self._stage = Stage.LOAD
-        self._end = None
+        self._end = self.cuda = None
         self._known.clear()
         self._ended.clear()
         self._oom_kills = count_oom_kills()
@@ -218,6 +222,9 @@ class Worker:
             case Done() if batch and message.sequence == batch.sequence:
                 outputs = read_outputs(batch, message)
                 error = decode_fault(message.fault, outputs) if message.fault is not None else None
+                if message.cuda is not None:
+                    allocated, reserved = message.cuda
+                    self.cuda = CudaMemory(int(allocated), int(reserved))
                 return partial(self._finish, batch, outputs or None, error, float(message.compute_seconds))
             case Need() if batch and message.sequence == batch.sequence:
                 return partial(self._make_room, batch, int(message.size_bytes))

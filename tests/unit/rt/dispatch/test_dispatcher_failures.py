@@ -40,6 +40,7 @@ def test_one_poison_row_fails_alone_after_log_n_retries() -> None:
         assert tickets[5].error.status == 500
         assert all(client.is_right(ticket) for ticket in tickets if ticket is not tickets[5])
         assert client.engine.sizes == [8, 4, 4, 2, 1, 1, 2]
+        assert client.counts.item_errors == {"model_error": 1}
         assert client.dispatcher.scheduler.running == 0
 
     play(scenario)
@@ -77,8 +78,22 @@ def test_a_rejected_input_is_the_clients_own_fault() -> None:
         await settle()
         client.engine.end_all()
         assert client.is_right(good)
+        assert client.counts.item_errors == {"handler_rejected": 1}
         assert bad.error is not None
         assert (bad.error.status, bad.error.code) == (400, "handler_rejected")
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("rows", [(1,), (1, 2)])
+def test_what_fails_alone_or_with_all_the_others_is_no_item_of_a_good_batch(rows: tuple[int, ...]) -> None:
+    async def scenario() -> None:
+        client = make_client(ScriptedEngine(model=poisoned(1, 2)))
+        tickets = [client.submit(row) for row in rows]
+        await settle()
+        client.engine.end_all()
+        assert [client.code(ticket) for ticket in tickets] == ["model_error"] * len(rows)
+        assert client.counts.item_errors == {}
 
     play(scenario)
 
@@ -98,6 +113,7 @@ def test_rows_that_fail_for_their_own_reasons_leave_the_others_their_answers() -
         assert client.is_right(last)
         assert pair.error is not None
         assert (pair.error.status, pair.error.code) == (422, "too_dark")
+        assert client.counts.item_errors == {"too_dark": 1}, "requests, not rows"
         assert client.engine.sizes == [4]
 
     play(scenario)
@@ -173,6 +189,7 @@ def test_after_a_crash_each_request_runs_again_by_itself_and_only_the_guilty_one
         assert client.is_right(good)
         assert client.is_right(other)
         assert client.code(guilty) == "worker_crashed"
+        assert client.counts.item_errors == {"worker_crashed": 1}
         assert guilty.attempts == 2
 
     play(scenario)
