@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _NOISE_BLOCK = 4096
+_BEYOND_KNEE = 1.8
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Hardware:
     max_batch_size: int
     target_seconds: float
     padded: bool = False
+    knee_rows: int | None = None
+    """Larger batches take 1.8 times as long, as where they leave a cache."""
     sigma: float = 0.06
     spike_share: float = 0.004
     spike_factor: float = 1.8
@@ -27,7 +30,8 @@ class Hardware:
 
     def seconds(self, rows: int) -> float:
         executed = 1 << (rows - 1).bit_length() if self.padded else rows
-        return self.fixed_seconds + self.per_row_seconds * executed
+        factor = _BEYOND_KNEE if self.knee_rows is not None and rows > self.knee_rows else 1.0
+        return factor * (self.fixed_seconds + self.per_row_seconds * executed)
 
     @property
     def table(self) -> list[float]:

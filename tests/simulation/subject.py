@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from slipway_runtime.batching.growth import Step
 from slipway_runtime.batching.policy import BatchingPolicy, LatencyTarget
 from slipway_runtime.batching.scheduler import Scheduler
 from slipway_runtime.batching.sizes import ladder
@@ -72,3 +73,19 @@ class Serialising(Subject):
             after = self.after_seconds[request] = position * self._seconds
             if self._measured:
                 self.scheduler.observe_answer(after)
+
+
+class Started(Subject):
+    """After a start that measured no batch above `measured` rows, as of a slow model or a throttled machine. `ceiling`
+    is what batches may grow to while serving."""
+
+    def __init__(self, hardware: Hardware, rng: np.random.Generator, measured: int, ceiling: int = 0) -> None:
+        super().__init__(hardware, rng)
+        policy = replace(self.scheduler.policy, max_batch_size=measured, ceiling=ceiling)
+        points = {size: runs for size, runs in warm_up(hardware, rng).items() if size <= measured}
+        self.scheduler = Scheduler(policy, points)
+        self.steps: list[Step] = []
+
+    def complete(self, batch: Sequence[int], started_at: float, now: float) -> None:
+        super().complete(batch, started_at, now)
+        self.steps += [step for _, step in self.scheduler.take_steps()]

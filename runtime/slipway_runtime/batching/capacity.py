@@ -7,6 +7,7 @@ from typing import Final
 
 from slipway_runtime.batching.policy import BatchingPolicy
 from slipway_runtime.batching.profile import ExecutionProfile
+from slipway_runtime.batching.sizes import PATIENCE
 
 _QUEUE_SLACK: Final = 1.5
 """The queue may hold this many times what can still be answered in time: predictions decide before the bound does."""
@@ -39,6 +40,22 @@ class Capacity:
         """No batch is larger than this any more."""
         self._largest = max(1, min(self._largest, rows))
         self.refresh(rows_per_second)
+
+    def grow(self, rows: int, rows_per_second: float) -> None:
+        """Batches may be as large as this from now on; the profile knows the size."""
+        self._largest = rows
+        self.refresh(rows_per_second)
+
+    def allows(self, rows: int, median_seconds: float, planned_seconds: float, rows_per_second: float) -> bool:
+        """Whether a size beyond the largest, of which only these times are known, would be used."""
+        if self._policy.target is None or not self.feasible:
+            return median_seconds <= PATIENCE * self._policy.timeout_seconds
+        if self._fits(median_seconds, planned_seconds):
+            return True
+        if rows_per_second <= self.rows_per_second:
+            return False
+        spare = self._span - planned_seconds
+        return rows_per_second * spare >= rows if self.shedding else spare >= 0
 
     def refresh(self, rows_per_second: float) -> None:
         """To be called when the profile changed."""
@@ -91,6 +108,8 @@ class Capacity:
 
     def _falls_behind(self, rows: int) -> bool:
         """One batch in progress and one's own do not fit into the span."""
-        own = self.profile.median_seconds(rows)
-        in_progress = own / self._policy.executors
-        return in_progress + own > self._span or self.profile.planned_seconds(rows) > self._span
+        return not self._fits(self.profile.median_seconds(rows), self.profile.planned_seconds(rows))
+
+    def _fits(self, median_seconds: float, planned_seconds: float) -> bool:
+        in_progress = median_seconds / self._policy.executors
+        return in_progress + median_seconds <= self._span and planned_seconds <= self._span

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Final
 
 from slipway_runtime.batching.backlog import Entry
+from slipway_runtime.batching.growth import Growth
 from slipway_runtime.batching.lane import Lane
 from slipway_runtime.batching.policy import BatchingPolicy
 from slipway_runtime.contract import BatchingMode, Objective
@@ -61,6 +62,8 @@ def drop_late(lane: Lane, policy: BatchingPolicy, now: float) -> list[Entry]:
     dropped: list[Entry] = []
     if policy.mode is not BatchingMode.AUTO or not lane.shedding:
         return dropped
+    if lane.growth is not None:
+        dropped = _drop_for_try(lane, lane.growth, now)
     while lane.backlog.rows and (late := _late_entry(lane, now)) is not None:
         lane.backlog.remove(late)
         dropped.append(late)
@@ -88,6 +91,8 @@ def _form_static(lane: Lane, head: Entry, policy: BatchingPolicy, now: float) ->
 
 def _form_auto(lane: Lane, head: Entry, policy: BatchingPolicy, now: float) -> Formation:
     backlog, profile, capacity = lane.backlog, lane.profile, lane.capacity
+    if lane.growth is not None and (parts := _try_larger(lane, lane.growth, now)):
+        return Formation(parts=parts)
     size = min(backlog.rows, capacity.batch_limit)
     if size > 1:
         if lane.shedding:
@@ -100,6 +105,34 @@ def _form_auto(lane: Lane, head: Entry, policy: BatchingPolicy, now: float) -> F
         if until is not None:
             return Formation(wait_until=until)
     return Formation(parts=_fill(lane, size))
+
+
+def _drop_for_try(lane: Lane, growth: Growth, now: float) -> list[Entry]:
+    """Under overload those at the head never have the time for a larger batch, and as many are lost either way."""
+    rate = lane.arrivals.rows_per_second
+    size = growth.size(rate)
+    if not size or rate <= lane.capacity.rows_per_second:
+        return []
+    until = now + growth.needed_seconds(size)
+    late = [entry for entry in lane.backlog if lane.due(entry) < until]
+    if lane.backlog.rows - sum(entry.rows for entry in late) < size:
+        return []
+    for entry in late:
+        lane.backlog.remove(entry)
+    return late
+
+
+def _try_larger(lane: Lane, growth: Growth, now: float) -> tuple[tuple[Entry, int], ...]:
+    """A batch of the size that is to be tried, where so many rows wait and all of them have the time; else nothing."""
+    rows = lane.backlog.rows
+    growth.look(rows, lane.arrivals.rows_per_second)
+    size = growth.size(lane.arrivals.rows_per_second)
+    if not size or rows < size:
+        return ()
+    if lane.shedding and now + growth.needed_seconds(size) > lane.due(_most_urgent(lane, size)):
+        return ()
+    parts = _fill(lane, size)
+    return parts if growth.tells(sum(taken for _, taken in parts), size) else ()
 
 
 def _wait_until(lane: Lane, head: Entry, rows: int, policy: BatchingPolicy, now: float) -> float | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from slipway_runtime.batching.backlog import Backlog, Entry
 from slipway_runtime.batching.capacity import Capacity
+from slipway_runtime.batching.growth import Growth
 from slipway_runtime.batching.profile import ExecutionProfile
 from slipway_runtime.batching.rate import ArrivalRate
 
@@ -20,6 +21,8 @@ class Lane:
     backlog: Backlog
     sheds_at_target: bool
     row_elements: float
+    growth: Growth | None = None
+    """None where batches keep the size they start with."""
 
     @property
     def shedding(self) -> bool:
@@ -37,6 +40,12 @@ class Lane:
         if self.shedding == self.sheds_at_target:
             return self.backlog.earliest()
         return min(self.backlog, key=self.due, default=None)
+
+    def expected_seconds(self, rows: int) -> float:
+        """Median time of a batch, be it one that is tried."""
+        if self.growth is not None and rows > self.capacity.largest:
+            return self.growth.expected_seconds(rows)
+        return self.profile.median_seconds(rows)
 
     def remaining_seconds(self, entry: Entry) -> float:
         """Time to compute the entry from now on, if nothing else ran: planned for its last batch, median before."""

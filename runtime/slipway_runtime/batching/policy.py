@@ -32,7 +32,9 @@ class LatencyTarget:
 @dataclass(frozen=True, slots=True)
 class BatchingPolicy:
     max_batch_size: int
-    """Rows of one batch."""
+    """Rows of one batch; in mode Auto, until larger ones were seen to pay."""
+    ceiling: int = 0
+    """What that may grow to while serving; not above it: it never does."""
     mode: BatchingMode = BatchingMode.AUTO
     objective: Objective = Objective.LATENCY
     max_queue_delay_seconds: float | None = None
@@ -76,12 +78,18 @@ def latency_target(sla: SLAConfig) -> LatencyTarget | None:
 
 
 def make_policy(
-    batching: BatchingConfig, sla: SLAConfig, timeout_seconds: float, max_batch_size: int, executors: int = 1
+    batching: BatchingConfig,
+    sla: SLAConfig,
+    timeout_seconds: float,
+    max_batch_size: int,
+    executors: int = 1,
+    ceiling: int = 0,
 ) -> BatchingPolicy:
-    """`max_batch_size` is what the warm-up found, which is never above the configured one."""
+    """`max_batch_size` is what the warm-up found, which is never above the configured one; nor is `ceiling`."""
     delay = batching.max_queue_delay_milliseconds
     return BatchingPolicy(
         max_batch_size=max_batch_size,
+        ceiling=ceiling,
         mode=batching.mode,
         objective=batching.objective,
         max_queue_delay_seconds=None if delay is None else delay / 1000,

@@ -125,6 +125,18 @@ class ExecutionProfile:
             return True
         return False
 
+    def grow(self, max_batch_size: int, runs: Sequence[float]) -> None:
+        """Larger batches exist from now on: what is known becomes the seed, and `runs` of that size continue it."""
+        last, known = self.max_batch_size, median(runs)
+        between = np.linspace(self._medians[last], max(known, self._medians[last]), max_batch_size - last + 1)[1:]
+        self._local += between.tolist()
+        self._visits += [0] * (max_batch_size - last - 1) + [len(runs)]
+        self._prior = np.concatenate([self._curve[: last + 1], between]) / self._scale
+        self._padded += range(last + 1, max_batch_size + 1)
+        self._indices = np.array(self._padded)
+        self.max_batch_size = max_batch_size
+        self._refresh()
+
     def set_margin(self, margin: float) -> None:
         self._margin = margin
         self._plan()

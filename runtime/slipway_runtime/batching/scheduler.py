@@ -11,19 +11,15 @@ from typing import Final
 
 from slipway_runtime.batching.admission import Outlook, finish_seconds, refuse
 from slipway_runtime.batching.aftermath import Aftermath
-from slipway_runtime.batching.backlog import Backlog, Entry
-from slipway_runtime.batching.capacity import Capacity
+from slipway_runtime.batching.backlog import Entry
 from slipway_runtime.batching.feedback import LateFeedback
 from slipway_runtime.batching.formation import drop_hopeless, drop_late, form, is_busy, may_wait
+from slipway_runtime.batching.growth import Step
 from slipway_runtime.batching.lane import Lane
+from slipway_runtime.batching.lanes import Lanes
 from slipway_runtime.batching.policy import BatchingPolicy
-from slipway_runtime.batching.profile import ExecutionProfile
-from slipway_runtime.batching.rate import ArrivalRate
 from slipway_runtime.batching.work import Batch, Decision, Reason, Refusal, Request
 from slipway_runtime.contract import BatchingMode
-
-MAX_LANES: Final = 64
-"""Profiles of this many shapes are kept; the one that was used least recently makes room."""
 
 PRIORITY_SHARE: Final = 0.25
 """A step of priority overtakes what arrived up to this share of the target (or of the timeout) before."""
@@ -48,15 +44,14 @@ class Scheduler:
         row_elements: float = 1.0,
     ) -> None:
         self.policy = policy
-        profile = ExecutionProfile(policy.max_batch_size, points, policy.allowed_batch_sizes, policy.quantile)
         self._target_seconds = policy.target.seconds if policy.target else _FOREVER
-        self._reference = self._make_lane(bucket, profile, row_elements)
-        self._lanes: dict[Hashable, Lane] = {bucket: self._reference}
+        self._lanes = Lanes(policy, points, bucket, row_elements, self._span)
         self._entries: dict[Hashable, tuple[Entry, Lane]] = {}
         self._running: dict[int, Batch] = {}
         self._feedback = LateFeedback(policy.quantile)
         self._aftermath = Aftermath()
         self._batches = 0
+        self._steps: list[tuple[Hashable, Step]] = []
         self._residuals: list[float] = []
         self._residuals_at = _NEVER
         self._priority_seconds = PRIORITY_SHARE * self._span
@@ -72,7 +67,7 @@ class Scheduler:
 
     @property
     def queued_rows(self) -> int:
-        return sum(lane.backlog.rows for lane in self._lanes.values())
+        return sum(lane.backlog.rows for lane in self._lanes.known.values())
 
     @property
     def running(self) -> int:
@@ -85,7 +80,7 @@ class Scheduler:
     @property
     def reference(self) -> Lane:
         """The bucket that was measured at warm-up: for metrics and the status."""
-        return self._reference
+        return self._lanes.reference
 
     def offer(self, request: Request, now: float) -> Refusal | None:
         """Queues the request, or says why not."""
@@ -93,7 +88,7 @@ class Scheduler:
             raise ValueError(f"request {request.id!r} is queued already, expected each id once")
         if request.rows < 1:
             raise ValueError(f"request {request.id!r} has {request.rows} rows, expected at least one")
-        lane = self._lane_of(request)
+        lane = self._lanes.of(request, self._span, self._running.values())
         lane.arrivals.observe(now, request.rows)
         entry = self._entry(request, now)
         if not self._entries and self.has_free_executor:
@@ -135,7 +130,7 @@ class Scheduler:
         For an executor that ends the batch before anything else can happen: the batch has no slices and never counts
         as running. `due_at` is when the first answer is due. To be ended by `complete_at_once`.
         """
-        lane = self._lanes.get(bucket)
+        lane = self._lanes.known.get(bucket)
         if lane is None or not self._eager or self._entries or self._running:
             return None
         profile, capacity = lane.profile, lane.capacity
@@ -152,7 +147,7 @@ class Scheduler:
 
     def complete_at_once(self, batch: Batch, answers: int, late: int, now: float) -> None:
         """Learns from a batch of `at_once` with so many answers, of which `late` missed the target."""
-        lane = self._lanes[batch.bucket]
+        lane = self._lanes.known[batch.bucket]
         self._learn(lane, batch, answers, late, now)
 
     def expire(self, now: float) -> list[Refusal]:
@@ -160,7 +155,7 @@ class Scheduler:
         dropped: list[Refusal] = []
         if self._alone and now < self._first_entry.deadline_at:
             return dropped
-        for lane in self._lanes.values():
+        for lane in self._lanes.known.values():
             if lane.backlog.requests:
                 dropped += self._refuse_all(lane, drop_hopeless(lane, now), now)
         return dropped
@@ -172,7 +167,7 @@ class Scheduler:
         return min(
             (
                 lane.due(entry) - lane.remaining_seconds(entry)
-                for lane in self._lanes.values()
+                for lane in self._lanes.known.values()
                 if (entry := lane.earliest()) is not None
             ),
             default=None,
@@ -191,20 +186,26 @@ class Scheduler:
         """Frees the executor. `learn` is false for a batch that failed: its time says nothing."""
         del self._running[batch.id]
         self._residuals_at = _NEVER
-        lane = self._lanes.get(batch.bucket)
+        lane = self._lanes.known.get(batch.bucket)
         if lane is None or not learn:
             return
         ended = [part.target_at for part in batch.slices if part.stop == part.request.rows]
         self._learn(lane, batch, len(ended), sum([now > target_at for target_at in ended]), now)
 
     def _learn(self, lane: Lane, batch: Batch, answers: int, late: int, now: float) -> None:
-        changed = lane.profile.observe(batch.rows, now - batch.started_at)
+        seconds, rate = now - batch.started_at, lane.arrivals.rows_per_second
+        growth = lane.growth
+        if growth is not None:
+            self._note(lane, growth.observe(batch.rows, seconds, rate))
+            if batch.tried:
+                return  # what is late in it was tried, not planned wrongly
+        changed = lane.profile.observe(batch.rows, seconds)
         if lane.shedding:
             changed |= self._compare_with_target(lane, answers, late)
         if changed:
-            lane.capacity.refresh(lane.arrivals.rows_per_second)
+            lane.capacity.refresh(rate)
         else:
-            lane.capacity.follow(lane.arrivals.rows_per_second)
+            lane.capacity.follow(rate)
 
     @property
     def target_seconds(self) -> float:
@@ -224,7 +225,7 @@ class Scheduler:
         if target == self._target_seconds:
             return
         self._target_seconds = target
-        for lane in self._lanes.values():
+        for lane in self._lanes.known.values():
             lane.capacity.plan_for(self._span, lane.arrivals.rows_per_second)
 
     @property
@@ -232,20 +233,44 @@ class Scheduler:
         """What batch sizes and queue lengths are planned for."""
         return min(self._target_seconds, self.policy.timeout_seconds)
 
-    def limit_batches(self, bucket: Hashable, rows: int) -> None:
-        """Batches of this bucket are never larger again: more does not fit into the memory of the device."""
-        lane = self._lanes.get(bucket)
-        if lane is not None:
-            lane.capacity.limit(rows, lane.arrivals.rows_per_second)
+    def refuse_size(self, bucket: Hashable, rows: int) -> None:
+        """A batch of so many rows did not fit into the memory of the device: none as large is formed again. Where the
+        size was only tried, those that ran before stay."""
+        lane = self._lanes.known.get(bucket)
+        if lane is None:
+            return
+        known = lane.capacity.largest
+        self._forbid_growth(lane)
+        if rows <= known:
+            lane.capacity.limit(max(1, rows // 2), lane.arrivals.rows_per_second)
+
+    def distrust_size(self, bucket: Hashable, rows: int) -> None:
+        """A worker did not survive a batch of so many rows. Where the size was only tried, it may be to blame."""
+        lane = self._lanes.known.get(bucket)
+        if lane is not None and rows > lane.capacity.largest:
+            self._forbid_growth(lane)
+
+    def take_steps(self) -> list[tuple[Hashable, Step]]:
+        """Sizes that were tried and decided on since the last call, by bucket."""
+        steps, self._steps = self._steps, []
+        return steps
+
+    def _forbid_growth(self, lane: Lane) -> None:
+        if lane.growth is not None:
+            self._note(lane, lane.growth.forbid())
+
+    def _note(self, lane: Lane, step: Step | None) -> None:
+        if step is not None:
+            self._steps.append((lane.bucket, step))
 
     def padded_size(self, bucket: Hashable, rows: int) -> int:
         """The size that so many rows are executed at."""
-        lane = self._lanes.get(bucket)
+        lane = self._lanes.known.get(bucket)
         return max(rows, lane.profile.padded_size(rows)) if lane is not None else rows
 
     def predicted_wait_seconds(self, now: float) -> float:
         """How long one row that came now, into the bucket that was measured, would wait for its batch."""
-        lane = self._reference
+        lane = self._lanes.reference
         entry = self._entry(Request(None), now)
         whole = finish_seconds(entry, lane, self._outlook(lane, entry, now), self.policy)
         return max(0.0, whole - lane.profile.median_seconds(1))
@@ -257,7 +282,7 @@ class Scheduler:
     @property
     def lanes(self) -> Mapping[Hashable, Lane]:
         """By bucket: for metrics and the status."""
-        return self._lanes
+        return self._lanes.known
 
     @property
     def _alone(self) -> bool:
@@ -282,16 +307,17 @@ class Scheduler:
             if entry.gone:
                 del self._entries[entry.request.id]
         rows = sum(part.stop - part.start for part in slices)
-        profile = lane.profile
         self._batches += 1
+        tried = lane.growth is not None and lane.growth.begin(rows)
         batch = Batch(
             id=self._batches,
             bucket=lane.bucket,
             slices=slices,
             rows=rows,
-            padded_rows=max(rows, profile.padded_size(rows)),
+            padded_rows=max(rows, lane.profile.padded_size(rows)),
             started_at=now,
-            predicted_seconds=profile.median_seconds(rows),
+            predicted_seconds=lane.expected_seconds(rows),
+            tried=tried,
         )
         self._running[batch.id] = batch
         self._residuals_at = _NEVER
@@ -317,8 +343,8 @@ class Scheduler:
             self._residuals = (free + sorted(busy))[-self.policy.executors :]
             self._residuals_at = now
         other_seconds = 0.0
-        if len(self._lanes) > 1:
-            for other in self._lanes.values():
+        if len(self._lanes.known) > 1:
+            for other in self._lanes.known.values():
                 if other is not lane and other.backlog.rows:
                     ahead = other.backlog.rows_up_to(entry.order)
                     other_seconds += other.profile.serial_seconds(ahead, other.capacity.batch_limit)
@@ -326,7 +352,7 @@ class Scheduler:
 
     def _lanes_by_urgency(self) -> list[Lane]:
         """The lane whose head must start soonest goes first."""
-        waiting = [lane for lane in self._lanes.values() if lane.backlog.requests]
+        waiting = [lane for lane in self._lanes.known.values() if lane.backlog.requests]
         return waiting if len(waiting) < 2 else sorted(waiting, key=_latest_start)
 
     def _entry(self, request: Request, now: float) -> Entry:
@@ -337,45 +363,6 @@ class Scheduler:
         target = min(self._target_seconds - request.waited_seconds, timeout)
         order = now + target - request.priority * self._priority_seconds
         return Entry(request, now, now + target, now + timeout, order, request.rows)
-
-    def _lane_of(self, request: Request) -> Lane:
-        lane = self._lanes.get(request.bucket)
-        if lane is None:
-            self._make_room()
-            reference = self._reference
-            profile = ExecutionProfile(
-                self.policy.max_batch_size,
-                reference.profile.scaled_points(request.row_elements / reference.row_elements),
-                self.policy.allowed_batch_sizes,
-                self.policy.quantile,
-                settling=1,
-            )
-            lane = self._lanes[request.bucket] = self._make_lane(request.bucket, profile, request.row_elements)
-        return lane
-
-    def _make_lane(self, bucket: Hashable, profile: ExecutionProfile, row_elements: float) -> Lane:
-        span = self._span
-        return Lane(
-            bucket=bucket,
-            profile=profile,
-            capacity=Capacity(profile, self.policy, span),
-            arrivals=ArrivalRate(2 * span),
-            backlog=Backlog(),
-            sheds_at_target=self.policy.sheds_at_target,
-            row_elements=row_elements,
-        )
-
-    def _make_room(self) -> None:
-        if len(self._lanes) < MAX_LANES:
-            return
-        running = {batch.bucket for batch in self._running.values()}
-        idle = [
-            lane
-            for lane in self._lanes.values()
-            if lane is not self._reference and not lane.backlog.requests and lane.bucket not in running
-        ]
-        if idle:
-            del self._lanes[min(idle, key=lambda lane: lane.arrivals.last_at).bucket]
 
 
 def _latest_start(lane: Lane) -> float:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Final
 
-_LEAST_GAIN: Final = 1.05
+LEAST_GAIN: Final = 1.05
 """A doubling that adds less throughput than this is not worth its latency."""
 _DEAR_SHARE: Final = 1 / 20
 """Of the budget: where one size takes more, only powers of two follow."""
 DISCOVERY_LIMIT: Final = 1024
 """The largest size that is tried when no maxBatchSize is given."""
+PATIENCE: Final = 0.25
+"""Share of the request timeout that one batch may take where there is no latency target."""
 
 
 def ladder(max_batch_size: int, allowed: Sequence[int] = ()) -> list[int]:
@@ -49,6 +51,8 @@ class WarmUpPlan:
         self._next = 0
         self.points: dict[int, tuple[float, ...]] = {}
         self.max_batch_size = self._given or 1
+        self.ceiling = self._given or DISCOVERY_LIMIT
+        """What the largest batch may grow to while serving."""
 
     def next_size(self) -> int | None:
         """None when enough is known."""
@@ -70,11 +74,16 @@ class WarmUpPlan:
         elif size >= 2 * self.max_batch_size:
             self._next = len(self._sizes)
 
+    def bound(self, rows: int | None) -> None:
+        """The largest batch does not grow beyond so many rows while serving; None bounds nothing."""
+        if rows is not None:
+            self.ceiling = max(self.max_batch_size, min(self.ceiling, rows))
+
     def refuse(self, size: int) -> None:
         """The size cannot run at all (out of memory): nothing larger is tried."""
         self._next = len(self._sizes)
         smaller = [known for known in self.points if known < size]
-        self.max_batch_size = min(self.max_batch_size, max(smaller, default=1))
+        self.max_batch_size = self.ceiling = min(self.max_batch_size, max(smaller, default=1))
 
     def _skip_to_power(self) -> None:
         """Sizes between are learned from traffic. Of a slow model the larger ones are worth more to know."""
@@ -91,4 +100,4 @@ class WarmUpPlan:
             return True
         # The quickest runs: what else a busy machine does only makes runs longer.
         known = self.max_batch_size
-        return size / min(self.points[size]) >= known / min(self.points[known]) * _LEAST_GAIN
+        return size / min(self.points[size]) >= known / min(self.points[known]) * LEAST_GAIN

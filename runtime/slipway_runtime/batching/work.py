@@ -51,6 +51,8 @@ class Batch:
     """The size to execute: the next allowed one."""
     started_at: float
     predicted_seconds: float
+    tried: bool = False
+    """Larger than the limit, to find out whether that pays."""
 
     @property
     def predicted_end(self) -> float:

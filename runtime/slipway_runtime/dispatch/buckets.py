@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 
 import numpy as np
 
@@ -47,3 +48,9 @@ def _one_row(array: Array) -> Array:
     """Of zeros, as every index range has them."""
     shape = (1, *array.shape[1:])
     return np.full(shape, b"", object) if array.dtype == object else np.zeros(shape, array.dtype)
+
+
+def bucket_name(bucket: Hashable) -> str:
+    """Such as `3x224x224` or, with several inputs, `128,128`."""
+    shapes = bucket if isinstance(bucket, tuple) else ()
+    return ",".join("x".join(map(str, shape)) or "1" for shape in shapes)

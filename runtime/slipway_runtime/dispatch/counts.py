@@ -46,6 +46,13 @@ class Retry(StrEnum):
     HANG = "hang"
 
 
+class Growth(StrEnum):
+    """What came of a larger batch size that was tried while serving."""
+
+    KEPT = "kept"
+    REFUSED = "refused"
+
+
 @dataclass(slots=True)
 class Outlook:
     """The state of the scheduler at one moment."""
@@ -80,6 +87,7 @@ class DispatchCounts(Collector):
         self.item_errors: dict[str, int] = {}
         """By the error's code."""
         self.retries = dict.fromkeys(Retry, 0)
+        self.growth = dict.fromkeys(Growth, 0)
         self._closes = dict.fromkeys(Close, 0)
         self._rows = Histogram(_ROWS_EDGES)
         self._fill = Histogram(_SHARE_EDGES)
@@ -154,6 +162,12 @@ class DispatchCounts(Collector):
             "Requests that failed for themselves in a batch whose others were answered. code: the error's.",
             "code",
             self.item_errors.copy(),
+        )
+        yield _counter(
+            "slipway_runtime_batch_growth",
+            "Batch sizes above the largest one so far that were tried on requests. outcome: kept, refused.",
+            "outcome",
+            self.growth,
         )
         padding = CounterMetricFamily("slipway_runtime_batch_padding_rows", "Rows computed to fill up batches.")
         padding.add_metric([], self._padding_rows)

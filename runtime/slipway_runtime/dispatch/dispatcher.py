@@ -216,8 +216,8 @@ class Dispatcher:
 
     def _count(self, batch: Batch) -> None:
         lane = self.scheduler.lanes[batch.bucket]
-        limit = lane.capacity.batch_limit
-        if batch.rows >= limit:
+        limit = max(batch.rows, lane.capacity.batch_limit)  # one that is tried is larger
+        if batch.rows == limit:
             close = Close.FULL
         elif lane.backlog.rows:
             close = Close.SLACK

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
 from concurrent.futures import Future
 from contextlib import suppress
 from time import perf_counter, thread_time
 from typing import Final
 
 from slipway_runtime.batching.scheduler import Scheduler
+from slipway_runtime.dispatch.buckets import bucket_name
 from slipway_runtime.dispatch.counts import DispatchCounts, Outlook
 from slipway_runtime.dispatch.loopcost import LoopCost
 from slipway_runtime.dispatch.waits import LeastWait
@@ -62,12 +62,6 @@ def look(scheduler: Scheduler, cost: LoopCost, waits: LeastWait, now: float) -> 
         tail_factor=profile.tail_factor,
         margin=profile.margin,
         drifts=profile.drifts,
-        batch_limits={_name(bucket): lane.capacity.batch_limit for bucket, lane in scheduler.lanes.items()},
+        batch_limits={bucket_name(bucket): lane.capacity.batch_limit for bucket, lane in scheduler.lanes.items()},
         batch_seconds={size: (profile.median_seconds(size), profile.planned_seconds(size)) for size in sizes},
     )
-
-
-def _name(bucket: Hashable) -> str:
-    """Such as `3x224x224` or, with several inputs, `128,128`."""
-    shapes = bucket if isinstance(bucket, tuple) else ()
-    return ",".join("x".join(map(str, shape)) or "1" for shape in shapes)

@@ -14,6 +14,7 @@ from slipway_runtime.dispatch.assembly import assemble, ticket_of
 from slipway_runtime.dispatch.buckets import shares_batches
 from slipway_runtime.dispatch.counts import DispatchCounts, Retry
 from slipway_runtime.dispatch.delivery import Answer, Delivery
+from slipway_runtime.dispatch.growthlog import note_steps
 from slipway_runtime.dispatch.run import Piece, Run
 from slipway_runtime.dispatch.ticket import Ticket
 from slipway_runtime.engines.engine import Engine, Execution, LoadedModel, WorkerCrashedError, WorkerHungError
@@ -194,6 +195,7 @@ class Runner:
         if run.clean:
             self._counts.ended(run.batch, now)
         self._scheduler.complete(run.batch, now, learn=run.clean)
+        note_steps(self._scheduler, self._counts)
 
     def _recover(self, piece: Piece, error: PredictionError) -> None:
         """Answers those whom the failure belongs to and lines up the others to be run again, on the same executor."""
@@ -222,7 +224,7 @@ class Runner:
             return [Piece(piece.run, piece.parts)]
         if isinstance(error, DeviceMemoryError):
             pieces, cause = piece.halves_by_rows() if self._shared else [piece], Retry.MEMORY
-            self._scheduler.limit_batches(piece.run.batch.bucket, max(1, piece.rows // 2))
+            self._scheduler.refuse_size(piece.run.batch.bucket, piece.rows)
         else:
             pieces, cause = piece.halves(), Retry.BISECT
         if len(pieces) == 1:
@@ -235,6 +237,7 @@ class Runner:
         self, piece: Piece, error: PredictionError, cause: Retry, give_up: Callable[[PredictionError], ApiError]
     ) -> list[Piece]:
         """Each request by itself, for one of them may be what no worker survives."""
+        self._scheduler.distrust_size(piece.run.batch.bucket, piece.rows)
         pieces = []
         for part in piece.parts:
             ticket = ticket_of(part)

@@ -39,6 +39,8 @@ class LoadedModel:
     """Shapes of one measured row, in the order of the signature's inputs, without the batch."""
     max_batch_size: int = 1
     """The largest size that paid, or the configured one."""
+    ceiling: int = 1
+    """What the largest batch may grow to while serving."""
     row_wise: bool = True
     """Every row of the inputs gives one row of every output. Only then do requests share batches."""
     steady: bool = True

@@ -10,7 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final
 
-from slipway_runtime.batching.sizes import WarmUpPlan
+from slipway_runtime.batching.sizes import PATIENCE, WarmUpPlan
 from slipway_runtime.contract import BatchingMode, FailureReason, RuntimeConfig, Stage
 from slipway_runtime.engines.engine import LoadedModel
 from slipway_runtime.engines.memory import MemoryWatch
@@ -28,8 +28,6 @@ _TIMED_RUNS: Final = 8
 _SIZE_SECONDS: Final = 1.0
 """A size whose runs took this long together is known well enough."""
 _BUDGET_SECONDS: Final = 10.0
-_PATIENCE: Final = 0.25
-"""Share of the request timeout that one batch may take where there is no latency target."""
 _ODD_SIZE: Final = 3
 """Rows of a batch that no other dimension is likely to be equal to by its nature."""
 _ASSUMED_SECONDS: Final = 0.01
@@ -78,6 +76,7 @@ def load_and_profile(path: Path, config: RuntimeConfig, enter: Callable[[Stage],
         row_elements=float(max(1, sum(math.prod(shape) for shape in rows.values()))),
         bucket=tuple(tuple(rows[spec.name]) for spec in signature.inputs),
         max_batch_size=plan.max_batch_size,
+        ceiling=plan.ceiling,
         row_wise=row_wise,
         steady=is_steady(path, model.format),
         properties=dict(model.properties),
@@ -91,7 +90,7 @@ def make_plan(config: RuntimeConfig) -> WarmUpPlan:
         return WarmUpPlan(1, budget_seconds=_BUDGET_SECONDS)
     targets = [config.sla.p95_milliseconds, config.sla.p99_milliseconds]
     given = [milliseconds / 1000 for milliseconds in targets if milliseconds is not None]
-    limit = min(given, default=_PATIENCE * config.request_timeout_seconds)
+    limit = min(given, default=PATIENCE * config.request_timeout_seconds)
     return WarmUpPlan(batching.max_batch_size, tuple(sorted(batching.allowed_batch_sizes)), limit, _BUDGET_SECONDS)
 
 
@@ -115,6 +114,7 @@ def measure(plan: WarmUpPlan, predict: Predict, make_inputs: MakeInputs) -> None
                     "The handler refuses generated values, so requests run alone; add example() to it: %s", error
                 )
                 plan.record(size, [_ASSUMED_SECONDS])
+                plan.bound(size)
                 break
             if not plan.points:
                 raise _failed(size, error) from error
@@ -123,6 +123,8 @@ def measure(plan: WarmUpPlan, predict: Predict, make_inputs: MakeInputs) -> None
             break
         memory.ran(size)
         plan.record(size, runs)
+    if plan.points:
+        plan.bound(memory.room_rows(max(plan.points)))
 
 
 def _is_row_wise(model: Model, signature: Signature, rows: Mapping[str, Sequence[int]]) -> bool:

@@ -36,6 +36,12 @@ class MemoryWatch:
         self._bytes_per_row = grown / size if grown > _LEAST_GROWTH_BYTES else 0.0
         self._reset_peak()
 
+    def room_rows(self, size: int) -> int | None:
+        """How large a batch the memory allows, where `size` is the largest that ran. What too little to be noticed is
+        taken for may be as much as that. None when the system does not tell."""
+        free = self.free_bytes()
+        return None if free is None else int(_SHARE * free / max(self._bytes_per_row, _LEAST_GROWTH_BYTES / size))
+
     def free_bytes(self) -> int | None:
         """None when the system does not tell."""
         machine = self._field_bytes(self._proc / "meminfo", "MemAvailable")

@@ -114,7 +114,12 @@ def _convoy(
 
 def make_dispatcher(config: RuntimeConfig, metrics: Metrics, engine: Engine, facts: LoadedModel) -> Dispatcher:
     policy = make_policy(
-        config.batching, config.sla, config.request_timeout_seconds, facts.max_batch_size, executors=engine.slots
+        config.batching,
+        config.sla,
+        config.request_timeout_seconds,
+        facts.max_batch_size,
+        executors=engine.slots,
+        ceiling=facts.ceiling,
     )
     scheduler = Scheduler(policy, facts.points, facts.bucket, facts.row_elements)
     counts = metrics.dispatch_counts

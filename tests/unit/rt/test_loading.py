@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from slipway_runtime.batching.sizes import DISCOVERY_LIMIT
 from slipway_runtime.contract import ArtifactConfig, BatchingConfig, FailureReason, Format, RuntimeConfig
 from slipway_runtime.engines.loading import make_plan, measure
 from slipway_runtime.engines.memory import MemoryWatch
@@ -90,6 +91,42 @@ def test_a_batch_that_would_not_fit_the_container_is_not_tried(tmp_path: Path) -
     assert watch.free_bytes() == 400 * 2**20
     assert watch.allows(32)
     assert not watch.allows(33)
+
+
+def test_batches_may_grow_where_no_maximum_was_given_and_as_far_as_the_memory_goes(tmp_path: Path) -> None:
+    slow, failing = make_plan(config()), make_plan(config())
+    slow.record(1, [2.0, 2.0])
+    assert slow.next_size() is not None
+    slow.record(2, [2.5, 2.5, 2.5])
+    assert slow.next_size() is None, "the time of the start is over"
+    assert (slow.max_batch_size, slow.ceiling) == (2, DISCOVERY_LIMIT)
+    slow.bound(100)
+    assert slow.ceiling == 100
+    slow.bound(1)
+    assert slow.ceiling == 2, "what was measured stays"
+    failing.record(1, [0.1])
+    failing.refuse(2)
+    assert (failing.max_batch_size, failing.ceiling) == (1, 1)
+    assert make_plan(config(max_batch_size=8)).ceiling == 8
+    assert make_plan(config(allowed_batch_sizes=[2, 6])).ceiling == 6
+    assert make_plan(config(mode="Disabled")).ceiling == 1
+
+
+def test_the_room_for_larger_batches_is_half_of_the_free_memory(tmp_path: Path) -> None:
+    (tmp_path / "self").mkdir()
+    status = tmp_path / "self/status"
+    (tmp_path / "self/clear_refs").touch()
+    (tmp_path / "memory.max").write_text(str(1000 * 2**20))
+    (tmp_path / "memory.current").write_text(str(600 * 2**20))
+    status.write_text("VmRSS: 102400 kB\nVmHWM: 102400 kB\n")
+    watch = MemoryWatch(tmp_path, tmp_path)
+    watch.ran(4)
+    assert watch.room_rows(4) == 50, "growth too small to be told from noise may be 4 MiB a row"
+    status.write_text("VmRSS: 102400 kB\nVmHWM: 204800 kB\n")
+    watch.ran(4)
+    assert watch.room_rows(4) == 8
+    (tmp_path / "memory.max").write_text("max")
+    assert watch.room_rows(4) is None
 
 
 def archive(path: Path, code: str) -> Path:

@@ -295,7 +295,7 @@ def test_shapes_that_come_and_go_do_not_fill_the_memory() -> None:
         batch = scheduler.decide(float(number)).batch
         assert batch is not None
         scheduler.complete(batch, number + 0.01)
-    assert len(scheduler._lanes) <= 65
+    assert len(scheduler.lanes) <= 65
 
 
 def test_the_same_id_twice_is_refused_as_a_fault_of_the_caller() -> None:

@@ -166,7 +166,7 @@ def test_a_batch_is_planned_to_end_in_time_for_every_row_when_others_wait(
     policy: BatchingPolicy, events: list[Event], speed: float
 ) -> None:
     def check(scheduler: Scheduler, batch: Batch) -> None:
-        lane = scheduler._lanes[batch.bucket]
+        lane = scheduler.lanes[batch.bucket]
         alone = len(batch.slices) == 1 and scheduler.running == 1 and scheduler.queued_requests <= 1
         if lane.shedding and not alone:
             ends = batch.started_at + lane.profile.planned_seconds(batch.rows)
@@ -190,7 +190,7 @@ def test_nothing_is_computed_for_a_client_that_left(policy: BatchingPolicy, even
 @settings(deadline=None, max_examples=20)
 def test_predictions_never_fall_with_the_batch_size(policy: BatchingPolicy, events: list[Event], speed: float) -> None:
     scheduler = play(policy, events, speed).scheduler
-    for lane in scheduler._lanes.values():
+    for lane in scheduler.lanes.values():
         for predict in (lane.profile.median_seconds, lane.profile.planned_seconds):
             curve = [predict(rows) for rows in range(1, policy.max_batch_size + 1)]
             assert curve == sorted(curve)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from time import perf_counter
 
 import numpy as np
 
@@ -152,13 +153,16 @@ class Client:
 
 
 def make_client(
-    engine: ScriptedEngine | None = None, facts: LoadedModel = FACTS, policy: BatchingPolicy | None = None
+    engine: ScriptedEngine | None = None,
+    facts: LoadedModel = FACTS,
+    policy: BatchingPolicy | None = None,
+    clock: Callable[[], float] = perf_counter,
 ) -> Client:
     engine = engine or ScriptedEngine()
     policy = policy or BatchingPolicy(max_batch_size=16, executors=engine.slots)
     scheduler = Scheduler(policy, facts.points, facts.bucket, facts.row_elements)
     counts = DispatchCounts()
-    return Client(Dispatcher(engine, facts, scheduler, counts), engine, counts)
+    return Client(Dispatcher(engine, facts, scheduler, counts, clock), engine, counts)
 
 
 async def settle() -> None:

@@ -122,7 +122,7 @@ def test_batches_are_padded_to_allowed_sizes_with_rows_that_the_model_takes() ->
 def test_a_part_that_is_padded_to_the_size_of_its_request_is_still_a_part() -> None:
     async def scenario() -> None:
         client = make_client(policy=BatchingPolicy(max_batch_size=4, allowed_batch_sizes=(4,)))
-        client.dispatcher.scheduler.limit_batches(FACTS.bucket, 2)
+        client.dispatcher.scheduler.refuse_size(FACTS.bucket, 4)
         ticket = client.submit(1, 2, 3, 4)
         await settle()
         client.engine.end_all()
