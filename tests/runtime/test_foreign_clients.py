@@ -33,6 +33,17 @@ def test_a_script_for_triton_runs_unchanged(archives: Path, start_runtime: Start
     output = run(sys.executable, CLIENTS / "simple_http_infer_client.py", "-v", "-u", server.address, *flags)
     assert "PASS: infer" in output
     assert "The inputs ['INPUT1'] are missing" in output
+    assert "Request for unknown model" in output
+
+
+@pytest.mark.feature("oip-grpc")
+def test_triton_scripts_over_grpc_run_unchanged(archives: Path, start_runtime: StartRuntime) -> None:
+    flags = ["--uri", f"file://{archives}/simple.pt", "--name", "simple", "--grpc-port", "0"]
+    server = start_runtime(*flags).wait_until_ready()
+    output = run(sys.executable, CLIENTS / "simple_grpc_infer_clients.py", "-u", server.grpc_address)
+    assert output.count("PASS: infer") == 12
+    assert output.count("PASS: stream infer") == 3
+    assert "PASS: all" in output
 
 
 @pytest.mark.feature("oip-rest")

@@ -223,6 +223,8 @@ def test_predicts_with_asyncio(linear: RuntimeServer) -> None:
             assert all((result.as_numpy("scores") == SCORES).all() for result in results)
             with pytest.raises(InferenceServerException, match="There is no input 'y'"):
                 await client.infer("linear", [tensor(ONES, "y")])
+            with pytest.raises(InferenceServerException, match=r"^\[404\] Request for unknown model"):
+                await client.infer("other", [tensor(ONES)])
 
     asyncio.run(ask())
 
