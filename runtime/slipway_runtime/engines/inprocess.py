@@ -123,8 +123,11 @@ class InProcessEngine:
     def _work(self, execution: Execution) -> None:
         """In the model's thread."""
         begun = perf_counter()
-        answer = self._predict(execution)
-        self._loop.call_soon_threadsafe(self._finish, execution, answer, perf_counter() - begun)
+        outputs, error = self._predict(execution)
+        if outputs is not None:
+            # The next batch begins before these are read, and a model may use the same memory for its answer again.
+            outputs = {name: array.copy() for name, array in outputs.items()}
+        self._loop.call_soon_threadsafe(self._finish, execution, (outputs, error), perf_counter() - begun)
 
     def _finish(self, execution: Execution, answer: Answer, seconds: float) -> None:
         if self._running is not execution:

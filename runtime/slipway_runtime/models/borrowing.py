@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections.abc import Mapping
 from typing import Final
 
@@ -10,6 +12,7 @@ import numpy as np
 from slipway_runtime.models.datatypes import Array
 
 _WATCHED_RUNS: Final = 3
+_OWN_REFERENCES: Final = 3
 
 
 class Borrower:
@@ -43,3 +46,20 @@ def separate(outputs: dict[str, Array], inputs: Mapping[str, Array]) -> dict[str
         if any(np.may_share_memory(array, borrowed) for borrowed in inputs.values()):
             outputs[name] = array.copy()
     return outputs
+
+
+def are_held(lent: Mapping[str, Array]) -> bool:
+    """Whether anybody but `lent` refers to one of its arrays: a view or a tensor that shares its memory does."""
+    # The mapping, the loop's name and the argument of the call itself refer to it.
+    return any(sys.getrefcount(array) > _OWN_REFERENCES for array in lent.values())
+
+
+def forget_frames(error: BaseException) -> None:
+    """Drops what the frames of a failed call still refer to, which is also what it was lent."""
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop()
+        if one is not None and one.__traceback__ is not None:
+            traceback.clear_frames(one.__traceback__)
+            one.__traceback__ = None
+            todo += (one.__cause__, one.__context__)

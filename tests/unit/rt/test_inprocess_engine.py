@@ -93,6 +93,27 @@ def test_a_model_that_computed_too_long_in_the_loop_is_moved_to_a_thread(caplog:
     assert "held the event loop" in caplog.text
 
 
+@pytest.mark.feature("rows-never-mix")
+def test_an_answer_is_not_what_the_model_writes_its_next_answer_into() -> None:
+    answer = np.zeros(4, np.int64)
+
+    class Reusing(Worked):
+        def predict(self, inputs: Mapping[str, Array], limit_seconds: float | None = None) -> dict[str, Array]:
+            np.multiply(inputs["x"], len(self.threads), out=answer)
+            self.threads.append("")
+            return {"y": answer}
+
+    async def scenario() -> None:
+        engine = make(Reusing(), SLOW)
+        first, second = await run(engine), await run(engine)
+        assert first.outputs is not None
+        assert second.outputs is not None
+        assert first.outputs["y"].tolist() == [0, 0, 0, 0]
+        assert second.outputs["y"].tolist() == [0, 1, 2, 3]
+
+    asyncio.run(scenario())
+
+
 def test_a_slow_model_runs_in_its_thread_while_the_loop_goes_on() -> None:
     async def scenario() -> None:
         begun, go_on = threading.Event(), threading.Event()

@@ -180,10 +180,10 @@ class WorkerEngine:
             execution.handle = batch.outputs
             used = sum(align(array.nbytes) for array in outputs.values())
             self._sizes.learn(rows_of(execution.inputs), used)
-        elif worker.state in (State.IDLE, State.BUSY):
+        elif batch.returned:
             self._pool.give(batch.outputs)
-        if error is None:
-            # After an error the inputs may be wanted for another try; they are freed with the execution.
+        if batch.returned and not batch.kept:
+            # Another try writes its inputs anew.
             self._pool.give(batch.inputs)
         self._run_returned()
         execution.done(execution)

@@ -13,6 +13,7 @@ from slipway_runtime.engines.cudamemory import CudaMemory, cuda_memory
 from slipway_runtime.engines.worker.faults import encode_fault
 from slipway_runtime.engines.worker.region import Place, Region, plan
 from slipway_runtime.engines.worker.wire import BrokenMessageError, Channel, Done, Message, Need, Room, Run
+from slipway_runtime.models.borrowing import are_held, forget_frames
 from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.model import Model, OutputError, PredictionError, RowsFailedError
 
@@ -35,6 +36,8 @@ class Predictor:
         self._cuda_due = 0.0
         self._early: deque[tuple[Message, list[int]]] = deque()
         """What came while an answer to `Need` was waited for."""
+        self._copies = False
+        """The model kept what it was lent once, so it gets copies."""
 
     @property
     def behind(self) -> bool:
@@ -54,6 +57,8 @@ class Predictor:
         self._learn(message.regions, descriptors)
         region = self._regions[message.inputs]
         inputs = {place.name: region.view(place) for place in message.places}
+        if self._copies:
+            inputs = {name: array.copy() for name, array in inputs.items()}
         begun = perf_counter()
         outputs, error = self._predict(inputs, message.limit_seconds)
         seconds = perf_counter() - begun
@@ -63,8 +68,16 @@ class Predictor:
                 places = self._write(message, outputs)
             except (ValueError, TypeError, AttributeError, OSError) as cause:
                 error = OutputError(f"The model's outputs cannot be handed on: {cause}")
-        fault = encode_fault(error) if error else None
-        self._channel.send(Done(message.sequence, seconds, places, fault, self._cuda(begun)))
+        fault = None
+        if error is not None:
+            fault = encode_fault(error)
+            forget_frames(error)
+        del outputs, error
+        kept = not self._copies and are_held(inputs)
+        if kept:
+            log.info("The model keeps its inputs beyond the call, so it gets copies of them from now on")
+            self._copies = True
+        self._channel.send(Done(message.sequence, seconds, places, fault, self._cuda(begun), kept))
 
     def _cuda(self, now: float) -> CudaMemory | None:
         """Once a second, as it takes its time."""

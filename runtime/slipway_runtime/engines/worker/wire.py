@@ -104,6 +104,8 @@ class Done:
     fault: Mapping[str, Any] | None = None
     cuda: Sequence[int] | None = None
     """A `CudaMemory`, now and then."""
+    kept: bool = False
+    """The model holds on to its inputs, so their region must not be written again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,6 +225,7 @@ class Worker:
                 if message.cuda is not None:
                     allocated, reserved = message.cuda
                     self.cuda = CudaMemory(int(allocated), int(reserved))
+                batch.returned, batch.kept = True, bool(message.kept)
                 return partial(self._finish, batch, outputs or None, error, float(message.compute_seconds))
             case Need() if batch and message.sequence == batch.sequence:
                 return partial(self._make_room, batch, int(message.size_bytes))

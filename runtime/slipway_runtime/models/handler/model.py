@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from slipway_runtime.contract import Datatype, Format, WarmupSample
-from slipway_runtime.models.borrowing import Borrower, separate
+from slipway_runtime.models.borrowing import Borrower, forget_frames, separate
 from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.handler.context import Context
 from slipway_runtime.models.handler.faults import describe, prediction_error, row_error
@@ -113,7 +113,7 @@ class HandlerModel:
         """Columns of values, and the rows that failed."""
         count = len(next(iter(inputs.values())))
         if self._hooks.preprocess is None and self._hooks.postprocess is None:
-            answer = self._call(self._hooks.predict, inputs)
+            answer = self._call(self._hooks.predict, dict(inputs))
             if not isinstance(answer, list):
                 return name_columns(answer, count, self.signature.outputs), {}
             return join(split_answer(answer, count, self.signature.outputs))
@@ -150,6 +150,7 @@ class HandlerModel:
             if isinstance(answer, BaseException):
                 told = row_error(answer)
                 self._note(answer, told.status)
+                forget_frames(answer)
                 answer = told
             results[position] = answer
         return results
