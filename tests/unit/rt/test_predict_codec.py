@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -98,6 +100,26 @@ class TestImages:
         image = predict("image/png", png(RGB), IMAGE)["image"]
         assert (image.dtype, image.shape) == (np.float32, (1, 3, 4, 5))
         np.testing.assert_array_equal(image[0], RGB.transpose(2, 0, 1).astype(np.float32) / 255)
+
+    def test_a_damaged_tag_in_a_photograph_writes_nothing_into_the_log(self) -> None:
+        """In a process of its own: here every warning is an error."""
+        script = """if True:
+            import io, sys
+            from PIL import Image
+            from slipway_runtime.contract import TensorSpec
+            from slipway_runtime.protocol.predict.image import decode_image
+            tags, file = Image.Exif(), io.BytesIO()
+            tags[0x0112] = 6
+            Image.new("RGB", (4, 5)).save(file, "JPEG", exif=tags)
+            whole = file.getvalue()
+            end = whole.index(b"MM\\0*") + 8
+            damaged = whole[:end] + b"\\xff\\xff" + whole[end + 2 :]
+            spec = TensorSpec(name="x", datatype="UINT8", shape=[-1, -1, -1, 3])
+            print(decode_image(spec, damaged).shape)
+        """
+        run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+        assert (run.returncode, run.stderr) == (0, "")
+        assert "3)" in run.stdout
 
     def test_a_uint8_input_gets_bytes_in_its_own_layout(self) -> None:
         model = signature({"image": ("UINT8", [-1, -1, -1, 3])}, {"y": ("FP32", [-1])})
