@@ -6,7 +6,9 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -25,6 +27,8 @@ from slipway_runtime.logs import LogFormat, configure_logging
 log = logging.getLogger("slipway_runtime")
 
 _PORT = click.IntRange(0, 65535)
+_TALK_SECONDS = 3.0
+"""For the last lines of the log and the last words, where nobody may read them."""
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,6 +68,7 @@ def main(
     """
     # Until the loop has its own.
     signal.signal(signal.SIGTERM, _stop_at_once)
+    _fill_standard_descriptors()
     configure_logging(log_format)
     overrides: dict[str, Any] = {
         "name": name,
@@ -125,20 +130,40 @@ def _fail(error: StartupError, lifecycle: Lifecycle) -> NoReturn:
     else:
         write_termination_message(error)
     log.error("%s", error.message, extra={"reason": error.reason, "stage": error.stage})
-    click.echo(f"slipway-runtime: {error.reason}: {error.message}", err=True)
-    _exit(error.exit_code)
+    _exit(error.exit_code, f"slipway-runtime: {error.reason}: {error.message}")
 
 
 def _stop_at_once(number: int, frame: FrameType | None) -> NoReturn:
     _exit(0)
 
 
-def _exit(code: int) -> NoReturn:
-    """Without waiting for threads: a download or a prediction that hangs must not hold the process."""
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+def _exit(code: int, last_words: str = "") -> NoReturn:
+    """Without waiting for threads: a download or a prediction that hangs must not hold the process, nor must whoever
+    does not read what it says."""
+    talking = Thread(target=_say, args=(last_words,), daemon=True)
+    talking.start()
+    talking.join(_TALK_SECONDS)
     os._exit(code)
+
+
+def _say(last_words: str) -> None:
+    logging.shutdown()
+    with suppress(OSError, ValueError):
+        if last_words:
+            click.echo(last_words, err=True)
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+
+
+def _fill_standard_descriptors() -> None:
+    """Where one is closed, the next socket would be given its number, and the words of every process with it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gives the lowest number that is free
+            os.set_inheritable(number, True)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import time
 from typing import Final, Literal
 
+from slipway_runtime.logwriter import LineWriter
+
 LogFormat = Literal["json", "text"]
 
+PATIENCE_SECONDS: Final = 1.0
+"""Of a process that a model may end at any moment."""
 _RECORD_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -39,8 +42,9 @@ class TextFormatter(logging.Formatter):
         return line
 
 
-def configure_logging(form: LogFormat, level: str = "INFO") -> None:
-    handler = logging.StreamHandler(sys.stdout)
+def configure_logging(form: LogFormat, level: str = "INFO", *, patience_seconds: float = 0.0) -> None:
+    """`patience_seconds`: see `LineWriter`."""
+    handler = LineWriter(patience_seconds=patience_seconds)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -30,11 +31,11 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def start_runtime(tmp_path: Path) -> Iterator[StartRuntime]:
-    """Flags in, a started runtime out; keyword `environment` adds variables."""
+    """Flags in, a started runtime out; the keywords are those of `RuntimeServer`."""
     started: list[RuntimeServer] = []
 
-    def start(*flags: str, environment: dict[str, str] | None = None) -> RuntimeServer:
-        server = RuntimeServer(tmp_path / f"runtime-{len(started)}", *flags, environment=environment)
+    def start(*flags: str, **keywords: Any) -> RuntimeServer:
+        server = RuntimeServer(tmp_path / f"runtime-{len(started)}", *flags, **keywords)
         started.append(server)
         return server
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from slipway_runtime.contract import RuntimeConfig
 from slipway_runtime.logs import LogFormat
+from slipway_runtime.logwriter import write_out
 from slipway_runtime.metrics import Metrics
 from slipway_runtime.telemetry.accesslog import AccessLog
 from slipway_runtime.telemetry.record import RequestGroup, RequestRecord
@@ -37,7 +37,7 @@ class Telemetry:
         self._counts = metrics.request_counts
         self._log: AccessLog | None = None
         if config.access_log.enabled:
-            self._log = AccessLog(config.access_log, _write_out, json=log_format == "json")
+            self._log = AccessLog(config.access_log, write_out, json=log_format == "json")
         self._spans: Spans | None = None
         if call_later is not None and traces_wanted(os.environ):
             from slipway_runtime.telemetry.spans import Spans
@@ -98,9 +98,3 @@ def traces_wanted(environment: Mapping[str, str]) -> bool:
         and environment.get("OTEL_SDK_DISABLED", "").lower() != "true"
         and environment.get("OTEL_TRACES_EXPORTER", "otlp") == "otlp"
     )
-
-
-def _write_out(data: bytes) -> None:
-    """Whole lines under the buffer's own lock, so that they never mix with those of the log."""
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()

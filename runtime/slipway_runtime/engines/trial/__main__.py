@@ -20,7 +20,7 @@ from slipway_runtime.engines.attempt import Enter, attempt
 from slipway_runtime.engines.parent import obey_parent
 from slipway_runtime.engines.trial.hold import GRAPH
 from slipway_runtime.failure import StartupError
-from slipway_runtime.logs import LogFormat, configure_logging
+from slipway_runtime.logs import PATIENCE_SECONDS, LogFormat, configure_logging
 
 
 @click.command()
@@ -29,7 +29,7 @@ from slipway_runtime.logs import LogFormat, configure_logging
 @click.option("--log-format", type=click.Choice(["json", "text"]), default="json")
 def main(descriptor: int, folder: Path, log_format: LogFormat) -> None:
     """Load and measure the model for a gateway."""
-    configure_logging(log_format)
+    configure_logging(log_format, patience_seconds=PATIENCE_SECONDS)
     obey_parent()
     with os.fdopen(descriptor, "w", encoding="utf-8", buffering=1) as pipe:
 

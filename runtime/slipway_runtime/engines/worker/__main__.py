@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from slipway_runtime.logs import LogFormat, configure_logging
+from slipway_runtime.logs import PATIENCE_SECONDS, LogFormat, configure_logging
 
 
 @click.command()
@@ -17,7 +17,7 @@ from slipway_runtime.logs import LogFormat, configure_logging
 @click.option("--log-format", type=click.Choice(["json", "text"]), default="json")
 def main(descriptor: int, log_format: LogFormat) -> NoReturn:
     """Run the model for a gateway."""
-    configure_logging(log_format)
+    configure_logging(log_format, patience_seconds=PATIENCE_SECONDS)
     os.set_inheritable(descriptor, False)
     end = socket.socket(fileno=descriptor)
     # Imported once the gateway could see this process end.
