@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
-import socket
-import termios
 from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -17,7 +14,8 @@ from slipway_runtime.http.head import Head, invalid_http
 from slipway_runtime.http.hurry import Hurry
 from slipway_runtime.http.intake import Intake
 from slipway_runtime.http.line import Line, PendingReply
-from slipway_runtime.http.wire import CONTINUE, choose_request_id, new_request_id, send_error
+from slipway_runtime.http.sockets import has_input, was_reset
+from slipway_runtime.http.wire import CONTINUE, choose_request_id, send_error
 from slipway_runtime.protocol.codec import Buffer
 from slipway_runtime.protocol.errors import ApiError
 
@@ -29,13 +27,14 @@ KEEP_ALIVE_SECONDS: Final = 120
 _MAX_PIPELINED: Final = 16
 """Requests of one connection that are answered at the same time; the next ones wait in the socket."""
 _WRITE_BUFFER_BYTES: Final = 256 * 1024
+_LONG_BYTES: Final = 64 * 1024
+"""So much at once is mostly one request's body, after a head that fits into `_HEAD_BYTES`."""
+_HEAD_BYTES: Final = 8 * 1024
 _LINGER_SECONDS: Final = 5.0
 """How long a refused client that is still sending may pause before the connection is closed."""
 _LINGER_TLS_SECONDS: Final = 1.0
 """TLS cannot end one side alone, so there the client is only given time to read the answer."""
 _NEVER: Final = float("inf")
-_TCP_CLOSE: Final = 7
-"""State of a socket whose peer has reset it. Source: linux/net/tcp_states.h."""
 
 log = logging.getLogger(__name__)
 
@@ -101,10 +100,13 @@ class Connection(asyncio.BufferedProtocol):
         if self._place is not None:
             self._intake.placed(size)
             return
-        data = bytes(self._server.buffer[:size])
         hurry = self._hurry
         if hurry.waits:
             hurry.stop()
+        if size > _LONG_BYTES and not self._server.draining:
+            self._receive_long(self._server.buffer[:size])
+            return
+        data = bytes(self._server.buffer[:size])
         if self._line.waiting or self._is_unusual() or not self._server.hurry(hurry, data):
             self._receive(data)
 
@@ -173,6 +175,16 @@ class Connection(asyncio.BufferedProtocol):
 
     # Input.
 
+    def _receive_long(self, data: memoryview) -> None:
+        """Copies the body once, to its place."""
+        self._receive(bytes(data[:_HEAD_BYTES]))
+        rest = self._intake.fill(data[_HEAD_BYTES:])
+        if self._stash:
+            self._stash += rest
+        elif rest:
+            self._intake.more = True
+            self._receive(bytes(rest))
+
     def _receive(self, data: bytes) -> None:
         start, end = 0, len(data)
         if self._lingering:
@@ -204,7 +216,7 @@ class Connection(asyncio.BufferedProtocol):
             intake.arrived_at or perf_counter(),
             intake.started_at,
             self.client,
-            _request_id(head),
+            choose_request_id(head.headers.get(b"x-request-id")),
         )
         handler = server.routes.get(head.path) if head.method == b"POST" else None
         if handler is None:
@@ -234,7 +246,7 @@ class Connection(asyncio.BufferedProtocol):
         self._discarding = True
         reply = PendingReply(
             self._line,
-            _request_id(head) if head else new_request_id(),
+            choose_request_id(head.headers.get(b"x-request-id") if head else None),
             head_only=head is not None and head.method == b"HEAD",
         )
         reply.close = reply.linger = True
@@ -336,10 +348,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _notice_reset(self) -> None:
         """A client that left has answered the provocation with a reset, which no event tells of."""
-        sock: socket.socket | None = self._transport.get_extra_info("socket")
-        if sock is None or self._transport.is_closing():
-            return
-        if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE:
+        if not self._transport.is_closing() and was_reset(self._transport):
             self._transport.abort()
 
     def _provoke(self) -> None:
@@ -357,7 +366,7 @@ class Connection(asyncio.BufferedProtocol):
         return bool(self._line.waiting) or self._intake.busy or self._hurry.waits
 
     def close_when_idle(self) -> None:
-        if not self.busy and not _has_input(self._transport):
+        if not self.busy and not has_input(self._transport):
             self._discarding = True
             self._transport.close()
 
@@ -384,14 +393,3 @@ class Connection(asyncio.BufferedProtocol):
         """Whatever it asks, the answer is `error`."""
         self._turned_away = error
         self.read_deadline = self._server.now + _LINGER_SECONDS
-
-
-def _has_input(transport: asyncio.Transport) -> bool:
-    """Whether bytes have arrived that the loop has not been told of yet."""
-    sock = transport.get_extra_info("socket")
-    return sock is not None and sock.fileno() >= 0 and any(fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)))
-
-
-def _request_id(head: Head) -> str:
-    given = head.headers.get(b"x-request-id")
-    return new_request_id() if given is None else choose_request_id(given.decode("latin-1"))

@@ -93,14 +93,25 @@ class Intake:
         """Where the body goes on, so that it is received right there; None when other bytes are expected."""
         return None if self._filling is None else self._filling[self._filled_bytes :]
 
-    def placed(self, size_bytes: int) -> None:
+    def fill(self, data: memoryview) -> memoryview:
+        """Takes what belongs to the body at hand; the rest of `data`."""
+        place = self.place()
+        if place is None:
+            return data
+        size = min(len(place), len(data))
+        place[:size] = data[:size]
+        self.placed(size, more=size < len(data))
+        return data[size:]
+
+    def placed(self, size_bytes: int, more: bool = False) -> None:
+        """So much was written to `place()`. `more`: and something of the next request has come."""
         filling, head = self._filling, self.head
         assert filling is not None
         assert head is not None
         self._filled_bytes += size_bytes
         if self._filled_bytes == len(filling):
             self._filling = None
-            self.more = False
+            self.more = more
             self._finish(head, filling)
 
     def read(self, data: bytes, start: int) -> int:

@@ -35,11 +35,12 @@ def header(name: bytes, value: bytes) -> bytes:
     return b"%b: %b\r\n" % (name.translate(None, _LINE_BREAKS), value.translate(None, _LINE_BREAKS))
 
 
-def choose_request_id(given: str | None) -> str:
+def choose_request_id(given: bytes | None) -> str:
     """The client's own when it is printable and short, because it is echoed in a header and logged."""
-    given = given and given.strip()  # a parser leaves some of the space around a value, and no client reads it back
-    if given and len(given) <= _REQUEST_ID_LIMIT and given.isascii() and given.isprintable():
-        return given
+    if given:
+        text = given.decode("latin-1").strip()  # a parser leaves some of the space, and no client reads it back
+        if text and len(text) <= _REQUEST_ID_LIMIT and text.isascii() and text.isprintable():
+            return text
     return new_request_id()
 
 

@@ -48,8 +48,27 @@ class DoubtError(Exception):
 
 DOUBTS: Final = (DoubtError, ValueError, TypeError, RuntimeError, KeyError, IndexError, OverflowError)
 
-_parsers: list[simdjson.Parser] = []
-"""Free ones. A parser serves one body at a time, and bodies are decoded by several threads."""
+
+class _Tools:
+    """Serve one body at a time. Both keep their memory, because touching new memory costs more than reading a body."""
+
+    __slots__ = ("_mask", "parser")
+
+    def __init__(self) -> None:
+        self.parser = simdjson.Parser()
+        self._mask = np.empty(0, np.bool_)
+
+    def count_brackets(self, body: Buffer) -> int:
+        size = len(body)
+        if size < _LONG_BYTES:
+            return bytes(body).count(b"[")
+        if len(self._mask) < size:
+            self._mask = np.empty(size, np.bool_)
+        return int(np.count_nonzero(np.equal(np.frombuffer(body, np.uint8), _BRACKET, out=self._mask[:size])))
+
+
+_free: list[_Tools] = []
+"""As many as bodies were read at the same time, by several threads."""
 
 
 def read_document(body: Buffer, read: Callable[[Any, int], T]) -> T | None:
@@ -57,21 +76,15 @@ def read_document(body: Buffer, read: Callable[[Any, int], T]) -> T | None:
     `read` returns may refer to the document."""
     if len(body) < _MIN_BYTES or body[0] not in b"{[":
         return None
-    parser = _parsers.pop() if _parsers else simdjson.Parser()
+    tools = _free.pop() if _free else _Tools()
     try:
-        result = read(parser.parse(body), _count_brackets(body))
+        result = read(tools.parser.parse(body), tools.count_brackets(body))
     except DOUBTS:
         # Not to be used again: while the exception's frames hold on to the document, the parser refuses every body.
         return None
     if len(body) <= _KEPT_BYTES:
-        _parsers.append(parser)
+        _free.append(tools)
     return result
-
-
-def _count_brackets(body: Buffer) -> int:
-    if len(body) < _LONG_BYTES:
-        return bytes(body).count(b"[")
-    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == _BRACKET))  # thrice as fast
 
 
 def read_numbers(body: Buffer, datatype: Datatype) -> Array | None:

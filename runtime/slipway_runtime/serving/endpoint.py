@@ -160,6 +160,8 @@ class _Call:
             return  # the client left meanwhile
         self._decoded = decoded
         record.decode_seconds = perf_counter() - begun
+        # What the inputs do not lie in is free for the next body while this one's turn has not come.
+        self._request.body = b""
         self._ticket = Ticket(
             decoded.inputs,
             self._finish,

@@ -229,5 +229,5 @@ def test_health_is_open_with_and_without_the_prefix() -> None:
 def test_no_header_begins_another_one() -> None:
     assert header(b"Allow", b"GET\r\nX-Evil: 1") == b"Allow: GETX-Evil: 1\r\n"
     assert len({choose_request_id(None) for _ in range(1000)}) == 1000
-    assert choose_request_id("a b") == "a b"
-    assert choose_request_id(" a \t") == "a", "a client reads back no space around it"
+    assert choose_request_id(b"a b") == "a b"
+    assert choose_request_id(b" a \t") == "a", "a client reads back no space around it"
