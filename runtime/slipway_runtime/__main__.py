@@ -73,7 +73,7 @@ def main(
     overrides: dict[str, Any] = {
         "name": name,
         "grpcPort": grpc_port,
-        "metrics": {"triton": True} if triton_metrics else None,
+        "tritonMetrics": triton_metrics,
         "artifact": {"uri": uri, "digest": digest, "format": form},
     }
     lifecycle = Lifecycle()

@@ -47,10 +47,6 @@ LIVE_PATH: Final = "/livez"
 METRICS_PATH: Final = "/metrics"
 STATUS_PATH: Final = "/statusz"
 """On the admin port: a `RuntimeStatus`."""
-DEBUG_CONFIG_PATH: Final = "/debug/config"
-"""On the admin port: the effective `RuntimeConfig`, without anything secret."""
-DEBUG_THREADS_PATH: Final = "/debug/threads"
-"""On the admin port: the stacks of all threads and tasks, as text."""
 
 VERIFY_PATH: Final = "/slipway/verify"
 """On the inference port: POST makes the model predict for an input of the runtime's own making. The answer is a
@@ -255,13 +251,6 @@ class AccessLogConfig(Wire):
     written."""
 
 
-class MetricsConfig(Wire):
-    """What is served as metrics beside the runtime's own."""
-
-    triton: bool = False
-    """Also the families `nv_inference_…`, for dashboards and autoscalers made for Triton."""
-
-
 class RuntimeConfig(Wire):
     """All that a runtime is told. The file is JSON; command-line flags and nothing else override it."""
 
@@ -287,7 +276,8 @@ class RuntimeConfig(Wire):
     tuning: TuningConfig = TuningConfig()
     limits: LimitsConfig = LimitsConfig()
     access_log: AccessLogConfig = AccessLogConfig()
-    metrics: MetricsConfig = MetricsConfig()
+    triton_metrics: bool = False
+    """Metrics under Triton's names as well."""
     tls: TLSConfig | None = None
     auth: AuthConfig | None = None
     grpc_port: Annotated[int, Field(ge=0, le=65535)] | None = None

@@ -30,7 +30,6 @@ EMPTY_WHEN_ALL_IS_WELL: Final = {
     "models: Held back by the CPU limit A": "no container",
     "models: Busy workers A": "the model runs in the gateway's process",
     "models: Worker restarts A": "no workers",
-    "models: Not computed because too late A": "nothing was late",
     "models: Ready A": "no kubelet, so no pod answers",
     "operator: Ready A": "the same",
     "operator: Sweeps A": "nothing was lost",

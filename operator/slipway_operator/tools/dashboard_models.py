@@ -100,7 +100,7 @@ _TRAFFIC: Final = Row(
             "reqps",
         ),
         Panel(
-            "Not computed because too late",
+            "Not computed",
             (Query(_rate("shed_total", f"{_EACH}, reason"), f"{_NAMED} {{{{reason}}}}"),),
             "reqps",
         ),
@@ -110,6 +110,17 @@ _TRAFFIC: Final = Row(
                 Query(_sum("requests_in_flight"), f"in flight, {_NAMED}"),
                 Query(_sum("queue_requests"), f"waiting, {_NAMED}"),
             ),
+        ),
+        Panel(
+            "Least wait in the queue",
+            (Query(f"max by ({_EACH}) (slipway_runtime_queue_wait_min_seconds{{{_CHOSEN}}})", _NAMED),),
+            "s",
+            text="Of the last 5 seconds, in the pod where it is longest. Above 0: a queue that never empties.",
+        ),
+        Panel(
+            "Clients that left",
+            (Query(_rate("client_disconnects_total", f"{_EACH}, stage"), f"{_NAMED} {{{{stage}}}}"),),
+            "reqps",
         ),
     ),
 )

@@ -9,21 +9,13 @@ from collections.abc import Callable
 
 import uvloop
 
-from slipway_runtime.contract import (
-    DEBUG_CONFIG_PATH,
-    DEBUG_THREADS_PATH,
-    LIVE_PATH,
-    METRICS_PATH,
-    READY_PATH,
-    STARTUP_PATH,
-    STATUS_PATH,
-)
+from slipway_runtime.contract import LIVE_PATH, METRICS_PATH, READY_PATH, STARTUP_PATH, STATUS_PATH
 from slipway_runtime.http.asgi import Receive, Scope, Send
 from slipway_runtime.http.server import HttpServer
 from slipway_runtime.lifecycle import Lifecycle
 from slipway_runtime.metrics import Metrics
 from slipway_runtime.protocol.jsontext import render
-from slipway_runtime.serving.inspection import Inspection
+from slipway_runtime.serving.inspection import CONFIG_PATH, THREADS_PATH, Inspection
 
 Answer = tuple[int, bytes, str]
 
@@ -54,8 +46,8 @@ class AdminApp:
             LIVE_PATH: lambda: self._probe("live", lifecycle.lost is None),
             STATUS_PATH: lambda: (200, lifecycle.status().to_json().encode(), "application/json"),
             METRICS_PATH: lambda: (200, *self._metrics.render(accept)),
-            DEBUG_CONFIG_PATH: lambda: (200, render(inspection.configuration()), "application/json"),
-            DEBUG_THREADS_PATH: lambda: (200, inspection.threads().encode(), "text/plain; charset=utf-8"),
+            CONFIG_PATH: lambda: (200, render(inspection.configuration()), "application/json"),
+            THREADS_PATH: lambda: (200, inspection.threads().encode(), "text/plain; charset=utf-8"),
         }
         answer = answers.get(path)
         if answer is None:

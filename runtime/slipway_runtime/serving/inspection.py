@@ -14,6 +14,9 @@ from slipway_runtime.contract import RuntimeConfig
 from slipway_runtime.metrics import Metrics
 from slipway_runtime.redact import redact_uri
 
+CONFIG_PATH: Final = "/debug/config"
+THREADS_PATH: Final = "/debug/threads"
+"""On the admin port."""
 _PATIENCE_SECONDS: Final = 0.5
 """A loop that does not come to look at its tasks for so long is busy, and its thread's stack shows with what."""
 _MOST_TASKS: Final = 200

@@ -69,7 +69,7 @@ def open_routes(
     plain = {path: endpoints[codec] for path, codec in codecs.items()}
     prefixed = {config.root_path.encode() + path: endpoint for path, endpoint in plain.items()}
     statistics = CountedStatistics(metrics.dispatch_counts, metrics.request_counts)
-    if config.metrics.triton:
+    if config.triton_metrics:
         counted = TritonMetrics(config.name, statistics, metrics.request_counts, metrics.dispatch_counts)
         metrics.registry.register(counted)
     odd = OddPaths(lambda path: plain.get(unquote_to_bytes(path)))

@@ -17,7 +17,6 @@ from slipway_runtime.contract import (
     Datatype,
     Format,
     LimitsConfig,
-    MetricsConfig,
     RuntimeConfig,
     TensorSpec,
 )
@@ -177,7 +176,7 @@ class House:
             batching=batching or BatchingConfig(),
             max_concurrency=max_concurrency,
             access_log=AccessLogConfig(enabled=False),
-            metrics=MetricsConfig(triton=triton),
+            triton_metrics=triton,
         )
         self.engine = InLoopEngine()
         self.metrics = Metrics(Lifecycle())

@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 
 from slipway_runtime.contract import (
-    DEBUG_CONFIG_PATH,
-    DEBUG_THREADS_PATH,
     METRICS_PATH,
     ArtifactConfig,
     AuthConfig,
@@ -27,7 +25,7 @@ from slipway_runtime.http.budget import ByteBudget
 from slipway_runtime.lifecycle import Lifecycle
 from slipway_runtime.metrics import Metrics
 from slipway_runtime.serving.admin import AdminApp
-from slipway_runtime.serving.inspection import Inspection
+from slipway_runtime.serving.inspection import CONFIG_PATH, THREADS_PATH, Inspection
 from tests.unit.rt.convoys import House, run
 
 pytestmark = pytest.mark.unit
@@ -74,7 +72,7 @@ def test_the_effective_configuration_is_shown_whole_and_without_secrets(config: 
     metrics = Metrics(Lifecycle(), config.sla)
     metrics.http_counts.budget = ByteBudget(12345)
     metrics.engine_counts.watch(EngineChoice(EngineKind.WORKER, 2, threads=3, reason="it is so"), "cpu")
-    status, headers, body = ask(AdminApp(Lifecycle(), metrics, Inspection(config, metrics)), DEBUG_CONFIG_PATH)
+    status, headers, body = ask(AdminApp(Lifecycle(), metrics, Inspection(config, metrics)), CONFIG_PATH)
     assert (status, headers["content-type"]) == (200, "application/json")
     told = json.loads(body)
     assert not any(secret in body for secret in SECRETS)
@@ -102,7 +100,7 @@ def test_stacks_of_threads_and_tasks_are_shown_without_what_they_hold(config: Ru
     try:
         metrics = Metrics(Lifecycle())
         app = AdminApp(Lifecycle(), metrics, Inspection(config, metrics, looping.result(10)))
-        status, headers, body = ask(app, DEBUG_THREADS_PATH)
+        status, headers, body = ask(app, THREADS_PATH)
     finally:
         looping.result(10).call_soon_threadsafe(done.set)
         thread.join()

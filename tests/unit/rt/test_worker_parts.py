@@ -59,7 +59,7 @@ MESSAGES: list[Message] = [
     Room(3, [[3, 131072]]),
     Done(7, 0.25, PLACES),
     Done(8, 0.5, [], {"kind": "OutputError", "message": "no"}),
-    Done(9, 0.5, PLACES, None, [1024, 4096]),
+    Done(9, 0.5, PLACES, cuda=[1024, 4096]),
     Close(),
 ]
 
