@@ -100,18 +100,17 @@ class Intake:
             return data
         size = min(len(place), len(data))
         place[:size] = data[:size]
-        self.placed(size, more=size < len(data))
+        self.placed(size)
         return data[size:]
 
-    def placed(self, size_bytes: int, more: bool = False) -> None:
-        """So much was written to `place()`. `more`: and something of the next request has come."""
+    def placed(self, size_bytes: int) -> None:
         filling, head = self._filling, self.head
         assert filling is not None
         assert head is not None
         self._filled_bytes += size_bytes
         if self._filled_bytes == len(filling):
             self._filling = None
-            self.more = more
+            self.more = False
             self._finish(head, filling)
 
     def read(self, data: bytes, start: int) -> int:
