@@ -112,8 +112,11 @@ def test_tells_how_the_model_is_served_in_tritons_words(client: httpx.Client) ->
 
 
 def test_lists_its_one_model_and_neither_loads_nor_unloads(client: httpx.Client) -> None:
-    index = client.post("/v2/repository/index", json={"ready": True})
-    assert index.json() == [{"name": "linear", "version": "1", "state": "READY", "reason": ""}]
+    for body in (b"", b"{}", b'{"ready": true}', b'{"ready": false}'):
+        index = client.post("/v2/repository/index", content=body)
+        assert index.json() == [{"name": "linear", "version": "1", "state": "READY", "reason": ""}]
+    check_error(client.post("/v2/repository/index", json={"ready": 1}), 400, "invalid_field")
+    check_error(client.post("/v2/repository/index", content=b"ready"), 400, "invalid_json")
     for verb in ("load", "unload"):
         response = client.post(f"/v2/repository/models/linear/{verb}", json={})
         assert "the one model" in check_error(response, 501, "not_supported")["error"]

@@ -11,7 +11,8 @@ from fastapi import FastAPI, Request, Response
 from slipway_runtime.contract import RuntimeConfig
 from slipway_runtime.engines.engine import LoadedModel
 from slipway_runtime.lifecycle import Lifecycle
-from slipway_runtime.protocol.errors import ApiError, unknown_model
+from slipway_runtime.protocol.errors import ApiError, bad_request, unknown_model
+from slipway_runtime.protocol.jsontext import parse_object, shown
 from slipway_runtime.protocol.v1.status import model_status
 from slipway_runtime.protocol.v2.metadata import (
     MODEL_VERSION,
@@ -84,7 +85,8 @@ def add_about(app: FastAPI, served: Served) -> None:
 
 def _add_repository(app: FastAPI, served: Served) -> None:
     async def index(request: Request) -> Response:
-        return json_response(repository_index(served.name, served.lifecycle.ready))
+        only_ready = _only_ready(await request.body())
+        return json_response(repository_index(served.name, served.lifecycle.ready, only_ready=only_ready))
 
     async def refuse(request: Request) -> NoReturn:
         check_model(request, served.name)
@@ -93,6 +95,14 @@ def _add_repository(app: FastAPI, served: Served) -> None:
     app.add_route("/v2/repository/index", index, methods=["POST"])
     app.add_route("/v2/repository/models/{model}/load", refuse, methods=["POST"])
     app.add_route("/v2/repository/models/{model}/unload", refuse, methods=["POST"])
+
+
+def _only_ready(body: bytes) -> bool:
+    """What the request says of itself; most have no body."""
+    ready = parse_object(body).get("ready", False) if body else False
+    if not isinstance(ready, bool):
+        raise bad_request("invalid_field", f"ready is {shown(ready)!r}, expected true or false.")
+    return ready
 
 
 def _add_refused(app: FastAPI, name: str) -> None:

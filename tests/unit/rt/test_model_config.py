@@ -8,7 +8,7 @@ import pytest
 
 from slipway_runtime.contract import ArtifactConfig, Format, RuntimeConfig
 from slipway_runtime.engines.engine import LoadedModel
-from slipway_runtime.protocol.v2.metadata import model_config
+from slipway_runtime.protocol.v2.metadata import model_config, repository_index
 from tests.unit.rt.protocols import signature
 
 pytestmark = pytest.mark.unit
@@ -47,3 +47,10 @@ def test_the_layout_of_images_is_told(datatype: str, shape: list[int], layout: s
 def test_as_many_instances_are_told_as_workers_run() -> None:
     assert config_of("FP32", [-1, 4], engine_workers="3")["instance_group"][0]["count"] == 3
     assert config_of("FP32", [-1, 4])["instance_group"][0]["count"] == 1
+
+
+def test_the_index_leaves_out_what_is_not_ready_where_it_is_asked_to() -> None:
+    (entry,) = repository_index("m", False)
+    assert (entry["name"], entry["state"]) == ("m", "UNAVAILABLE")
+    assert repository_index("m", False, only_ready=True) == []
+    assert [entry["state"] for entry in repository_index("m", True, only_ready=True)] == ["READY"]

@@ -67,8 +67,10 @@ def model_metadata(model: str, loaded: LoadedModel) -> dict[str, Any]:
     }
 
 
-def repository_index(model: str, ready: bool) -> list[dict[str, str]]:
-    """The body of `POST /v2/repository/index`."""
+def repository_index(model: str, ready: bool, *, only_ready: bool = False) -> list[dict[str, str]]:
+    """The body of `POST /v2/repository/index`; `only_ready` leaves out what is not."""
+    if only_ready and not ready:
+        return []
     state = {"state": "READY", "reason": ""} if ready else {"state": "UNAVAILABLE", "reason": "draining"}
     return [{"name": model, "version": MODEL_VERSION, **state}]
 
