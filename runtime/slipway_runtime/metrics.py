@@ -14,6 +14,7 @@ from slipway_runtime.dispatch.counts import DispatchCounts
 from slipway_runtime.engines.counts import EngineCounts
 from slipway_runtime.http.counts import HttpCounts
 from slipway_runtime.lifecycle import Lifecycle
+from slipway_runtime.rpc.counts import GrpcCounts
 from slipway_runtime.protocol.mediatypes import choose_media_type
 from slipway_runtime.telemetry.cgroup import CgroupCollector
 from slipway_runtime.telemetry.counts import RequestCounts
@@ -40,6 +41,8 @@ class Metrics:
         self.http_counts = HttpCounts()
         self.http_counts.departures = self.request_counts.departures
         self.registry.register(self.http_counts)
+        self.grpc_counts = GrpcCounts()
+        self.registry.register(self.grpc_counts)
         self.registry.register(CgroupCollector())
         self.registry.register(GpuCollector())
         self._declare_model()

@@ -150,6 +150,7 @@ async def _listen_for_grpc(
         telemetry=telemetry,
         keys=keys,
         budget=http.budget,
+        counts=server.metrics.grpc_counts,
     )
 
 

@@ -9,7 +9,7 @@ from slipway_runtime.rpc.description import OPEN, Answer, parse, refusal, render
 from slipway_runtime.rpc.messages import SERVICE
 from slipway_runtime.rpc.service import Gateway, begin_call
 
-Handler = Callable[[bytes, Any], Awaitable[bytes]]
+Handler = Callable[[object, Any], Awaitable[bytes]]
 
 
 class DescribedCalls:
@@ -17,11 +17,10 @@ class DescribedCalls:
         self._gateway = gateway
 
     def handler(self, method: str) -> Handler:
-        async def handle(message: bytes, context: Any) -> bytes:
+        async def handle(_: object, context: Any) -> bytes:
             record, headers = begin_call(context, f"/{SERVICE}/{method}")
-            record.bytes_in = len(message)
 
-            async def work() -> bytes:
+            async def work(message: bytes) -> bytes:
                 return render(method, self._answer(method, parse(method, message)))
 
             return await self._gateway.answer(context, record, headers, work, open_to_all=method in OPEN)

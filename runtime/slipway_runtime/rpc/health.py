@@ -7,20 +7,25 @@ stops, which then waits for them until its grace has ended.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health_pb2
+
+from slipway_runtime.protocol.errors import ApiError, bad_request
+from slipway_runtime.rpc.service import Gateway
 
 NAME: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 
-class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
+class Health:
     """One status for all services. Used from the loop's thread."""
 
-    def __init__(self, services: Sequence[str]) -> None:
+    def __init__(self, services: Sequence[str], gateway: Gateway) -> None:
         self._services = frozenset(services)
+        self._gateway = gateway
         self._status = health_pb2.HealthCheckResponse.NOT_SERVING
         self._changed = asyncio.Event()
         self._ended = False
@@ -36,28 +41,57 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         self._ended = True
         self._wake()
 
-    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol names it
-        if request.service not in self._services:
-            await context.abort(grpc.StatusCode.NOT_FOUND, _unknown(request.service, self._services))
-        return health_pb2.HealthCheckResponse(status=self._status)
+    def handlers(self) -> Mapping[str, Any]:
+        """By method."""
+        return {
+            f"/{NAME}/Check": grpc.stream_unary_rpc_method_handler(self._check),
+            f"/{NAME}/Watch": grpc.stream_stream_rpc_method_handler(self._watch),
+        }
 
-    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802
+    async def _check(self, _: object, context: Any) -> bytes:
+        service = await self._asked(context)
+        if service not in self._services:
+            await context.abort(grpc.StatusCode.NOT_FOUND, _unknown(service, self._services))
+        return _answer(self._status)
+
+    async def _watch(self, _: object, context: Any) -> None:
+        service = await self._asked(context)
         told = None
         while not self._ended:
             changed = self._changed
             status = self._status
-            if request.service not in self._services:
+            if service not in self._services:
                 status = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
             if status != told:
-                await context.write(health_pb2.HealthCheckResponse(status=status))
+                await context.write(_answer(status))
                 told = status
             await changed.wait()
         await context.abort(grpc.StatusCode.UNAVAILABLE, "This server is stopping; watch another.")
+
+    async def _asked(self, context: Any) -> str:
+        """The service that the call is about. Never returns for a call that is refused."""
+        gateway = self._gateway
+        connection = await gateway.let_in(context, health=True)
+        try:
+            message = await gateway.intake.only_message(context, connection)
+            service: str = health_pb2.HealthCheckRequest.FromString(message).service
+        except ApiError as error:
+            await gateway.refuse(context, error)
+            raise
+        except DecodeError:
+            await gateway.refuse(context, bad_request("invalid_message", "The message is no HealthCheckRequest."))
+            raise
+        return service
 
     def _wake(self) -> None:
         """Each watch waits for the change after the one that it has seen."""
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _answer(status: int) -> bytes:
+    content: bytes = health_pb2.HealthCheckResponse(status=status).SerializeToString()
+    return content
 
 
 def _unknown(service: str, known: frozenset[str]) -> str:

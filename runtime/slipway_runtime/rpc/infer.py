@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from time import perf_counter
 from typing import Any, Final
@@ -16,8 +15,9 @@ from slipway_runtime.dispatch.ticket import Ticket
 from slipway_runtime.protocol.codec import Decoded
 from slipway_runtime.protocol.errors import ApiError
 from slipway_runtime.rpc.call import Headers, check_key, seconds_left
+from slipway_runtime.rpc.connections import Connection
 from slipway_runtime.rpc.messages import SERVICE, ModelInferRequest, ModelStreamInferResponse
-from slipway_runtime.rpc.service import CLIENT_CLOSED, Backend, Gateway, abort, begin_call, translate
+from slipway_runtime.rpc.service import Backend, Gateway, abort, begin_call, give_up
 from slipway_runtime.rpc.wire import append
 from slipway_runtime.telemetry.record import RequestRecord
 from slipway_runtime.telemetry.timing import server_timing
@@ -57,7 +57,7 @@ class Prediction:
             self._finish,
             priority=self._decoded.priority,
             timeout_seconds=timeout,
-            offered_at=record.started_at,
+            offered_at=record.started_at + record.read_seconds,
         )
         backend.dispatch.submit(self._ticket)
 
@@ -70,7 +70,9 @@ class Prediction:
             raise
 
     def cancel(self) -> None:
-        self.backend.dispatch.cancel(self._ticket)
+        ticket = self._ticket
+        self._record.leave("write" if ticket.ended_at else ticket.stage)
+        self.backend.dispatch.cancel(ticket)
         self._answer.cancel()
 
     def _finish(self, ticket: Ticket) -> None:
@@ -95,10 +97,12 @@ class InferCalls:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
-    async def infer(self, message: bytes, context: Any) -> bytes:
+    async def infer(self, _: object, context: Any) -> bytes:
         record, headers = begin_call(context, INFER_PATH)
-        record.protocol, record.bytes_in = "grpc", len(message)
-        return await self._gateway.answer(context, record, headers, lambda: self._infer(message, context, record))
+        record.protocol = "grpc"
+        return await self._gateway.answer(
+            context, record, headers, lambda message: self._infer(message, context, record)
+        )
 
     async def _infer(self, message: bytes, context: Any, record: RequestRecord) -> bytes:
         gateway = self._gateway
@@ -111,55 +115,77 @@ class InferCalls:
         context.set_trailing_metadata(_metadata(record))
         return content
 
-    async def stream(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+    async def stream(self, _: object, context: Any) -> None:
         """Answers in the order of the messages. An error is a message too, and the stream goes on."""
         gateway = self._gateway
         record, headers = begin_call(context, STREAM_PATH)
         try:
+            connection = gateway.entrance.enter(context)
             check_key(gateway.keys, headers)
         except ApiError as error:
             gateway.telemetry.begin(record, headers.get("traceparent"))
-            translate(error, record)
+            gateway.translate(error, record)
             gateway.telemetry.finish(record)
             await abort(context, error, record)
-        gateway.begun_calls += 1
-        stream = _Stream(gateway, context, headers)
-        reading = asyncio.create_task(stream.read(messages))
-        gateway.end_streams.add(reading.cancel)
+        stream = _Stream(gateway, context, connection, headers)
+        gateway.end_streams.add(stream.drain)
         try:
-            async for content in stream.answers():
-                yield content
+            await stream.serve()
+        except ApiError as error:
+            await give_up(context, gateway.translate(error, record), record)
         finally:
-            gateway.end_streams.discard(reading.cancel)
-            reading.cancel()
+            gateway.end_streams.discard(stream.drain)
             stream.drop()
-        if reading.cancelled():
-            ending = ApiError(503, "draining", "The runtime ends. Open the stream again.", headers={"Retry-After": "1"})
-            await abort(context, ending, record)
+        if stream.ending is not None:
+            await abort(context, gateway.translate(stream.ending, record), record)
 
 
-_Item = tuple[bytes, RequestRecord, "Prediction | ApiError"]
+_Item = tuple[bytes, RequestRecord, "Prediction | Exception"]
 
 
 class _Stream:
     """The messages of one stream that were read and not yet answered."""
 
-    def __init__(self, gateway: Gateway, context: Any, headers: Headers) -> None:
+    def __init__(self, gateway: Gateway, context: Any, connection: Connection, headers: Headers) -> None:
+        self.ending: ApiError | None = None
+        """Why it was ended by the runtime."""
         self._gateway = gateway
         self._context = context
+        self._connection = connection
         self._headers = headers
         self._items: deque[_Item] = deque()
         self._room = asyncio.Semaphore(_STREAM_WINDOW)
         self._changed = asyncio.Event()
         self._ended = False
+        self._reading = asyncio.create_task(self._read())
 
-    async def read(self, messages: AsyncIterator[bytes]) -> None:
+    def drain(self) -> None:
+        """The runtime ends: what was read is answered, nothing more is read."""
+        self._end_for(503, "draining", "The runtime ends. Open the stream again.")
+
+    def _make_room(self) -> None:
+        """Nothing was asked for a while, and others find no place."""
+        self._end_for(
+            503,
+            "stream_idle",
+            "The stream asked for nothing, and as many calls are open as one pod may hold (maxConnections). Open it"
+            " again when there is something to ask.",
+        )
+
+    def _end_for(self, status: int, code: str, message: str) -> None:
+        self.ending = ApiError(status, code, message, headers={"Retry-After": "1"})
+        self._reading.cancel()
+
+    async def _read(self) -> None:
         """Until the client has said all, or the runtime ends. Nothing is lost when this is cancelled."""
         try:
-            async for message in messages:
+            intake = self._gateway.intake
+            while (message := await intake.next_message(self._context, self._connection)) is not None:
                 self._items.append(self._begin(message))
                 self._changed.set()
                 await self._room.acquire()
+        except ApiError as error:
+            self.ending = error
         except Exception:
             log.debug("A stream broke off", exc_info=True)
         finally:
@@ -174,38 +200,57 @@ class _Stream:
         admitted: Backend | None = None
         try:
             backend = gateway.ready_backend()
+            gateway.intake.check_size(len(message))
             gateway.admit(backend, len(message))
             admitted = backend
             return message, record, Prediction(backend, message, record, seconds_left(self._context))
-        except Exception as error:  # noqa: BLE001 - translated
+        except Exception as error:  # noqa: BLE001 - translated with the answer
             if admitted is not None:
                 gateway.leave(admitted, len(message))
-            return b"", record, translate(error, record)
+            return message, record, error
 
-    async def answers(self) -> AsyncIterator[bytes]:
+    async def serve(self) -> None:
+        """Until all is answered. Raises `ApiError` where the client does not read."""
+        entrance = self._gateway.entrance
         while True:
             while self._items:
                 item = self._items.popleft()
                 self._room.release()
-                yield await self._answer(item)
+                await self._write(await self._answer(item))
             if self._ended:
                 return
             self._changed.clear()
-            await self._changed.wait()
+            entrance.idle(self._make_room)
+            try:
+                await self._changed.wait()
+            finally:
+                entrance.busy(self._make_room)
+
+    async def _write(self, content: bytes) -> None:
+        seconds = self._gateway.intake.timeout_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                await self._context.write(content)
+        except TimeoutError:
+            raise ApiError(
+                408,
+                "reader_too_slow",
+                f"An answer of the stream was not read within {seconds} seconds (spec.traffic.requestTimeoutSeconds).",
+            ) from None
 
     async def _answer(self, item: _Item) -> bytes:
         message, record, prediction = item
         try:
-            if isinstance(prediction, ApiError):
+            if isinstance(prediction, Exception):
                 raise prediction
             content = append(b"", _INFER_RESPONSE, [await prediction.wait()])
             record.status, record.bytes_out = 200, len(content)
             return content
         except asyncio.CancelledError:
-            record.status, record.code = CLIENT_CLOSED, "client_closed"
+            record.leave(record.left_in or "compute")
             raise
         except Exception as error:  # noqa: BLE001 - translated
-            failure = translate(error, record)
+            failure = self._gateway.translate(error, record)
             if self._headers.get(_ENDS_STREAM) in ("true", b"true"):
                 return await abort(self._context, failure, record)
             return _failed(failure, message)
@@ -213,12 +258,13 @@ class _Stream:
             self._end(item)
 
     def drop(self) -> None:
-        """The client left: nobody waits for the rest."""
+        """Nobody waits for the rest."""
+        self._reading.cancel()
         for item in self._items:
             _, record, prediction = item
             if isinstance(prediction, Prediction):
                 prediction.cancel()
-            record.status, record.code = CLIENT_CLOSED, "client_closed"
+            record.leave(record.left_in or "write")
             self._end(item)
         self._items.clear()
 

@@ -13,6 +13,7 @@ from slipway_runtime.lifecycle import Lifecycle
 from slipway_runtime.protocol.v2.metadata import model_config, model_metadata, repository_index, server_metadata
 from slipway_runtime.protocol.v2.statistics import statistics_answer
 from slipway_runtime.rpc.codec import GrpcCodec
+from slipway_runtime.rpc.counts import GrpcCounts
 from slipway_runtime.rpc.description import Description
 from slipway_runtime.rpc.server import GrpcServer
 from slipway_runtime.rpc.service import Backend, Gateway
@@ -32,9 +33,10 @@ async def listen(
     telemetry: Telemetry,
     keys: ApiKeys | None,
     budget: ByteBudget,
+    counts: GrpcCounts,
 ) -> GrpcServer:
     """Raises `StartupError`."""
-    server = GrpcServer(config, Gateway(telemetry, lifecycle, keys, budget))
+    server = GrpcServer(config, Gateway.of(config, telemetry, lifecycle, keys, budget, counts))
     await server.start(host, port)
     log.info("Listening for gRPC", extra={"grpc_port": server.port})
     return server

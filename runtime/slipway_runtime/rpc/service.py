@@ -6,8 +6,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, Final
 
+from slipway_runtime.contract import RuntimeConfig
 from slipway_runtime.dispatch.answers import retry_after
 from slipway_runtime.dispatch.concurrency import Concurrency
 from slipway_runtime.dispatch.ticket import Dispatch
@@ -15,16 +17,19 @@ from slipway_runtime.http.auth import ApiKeys
 from slipway_runtime.http.budget import ByteBudget
 from slipway_runtime.lifecycle import Lifecycle
 from slipway_runtime.protocol.errors import ApiError
-from slipway_runtime.rpc.call import Headers, check_key, headers_of, new_record
+from slipway_runtime.rpc.call import Headers, check_key, headers_of, new_record, request_id_of
 from slipway_runtime.rpc.codec import GrpcCodec
+from slipway_runtime.rpc.connections import Connection, Connections
+from slipway_runtime.rpc.counts import GrpcCounts
 from slipway_runtime.rpc.description import Description
+from slipway_runtime.rpc.entrance import Entrance
+from slipway_runtime.rpc.intake import Intake
 from slipway_runtime.rpc.status import code_of, details_of, metadata_of
 from slipway_runtime.telemetry.record import RequestRecord
 from slipway_runtime.telemetry.telemetry import Telemetry
 
 _LOADING_RETRY_SECONDS: Final = 5
-CLIENT_CLOSED: Final = 499
-"""Not an HTTP status: nobody is left to read one. Source: nginx."""
+_GIVE_UP_SECONDS: Final = 1
 
 log = logging.getLogger(__name__)
 
@@ -47,17 +52,33 @@ class Gateway:
     lifecycle: Lifecycle
     keys: ApiKeys | None
     budget: ByteBudget
+    connections: Connections
+    counts: GrpcCounts
+    entrance: Entrance
+    intake: Intake
     backend: Backend | None = None
     """None until the model is ready."""
 
     end_streams: set[Callable[[], object]] = field(default_factory=set)
     """One for each open stream: what was read of it is answered, nothing more is read."""
 
-    begun_calls: int = 0
-    """Streams count as one."""
-
     hold: asyncio.Event | None = None
     """From the first moment of the stop on: what is answered waits until it is set."""
+
+    @classmethod
+    def of(
+        cls,
+        config: RuntimeConfig,
+        telemetry: Telemetry,
+        lifecycle: Lifecycle,
+        keys: ApiKeys | None,
+        budget: ByteBudget,
+        counts: GrpcCounts,
+    ) -> Gateway:
+        connections = Connections(config.limits.max_connections)
+        entrance = Entrance(config.limits, connections, counts)
+        intake = Intake(config.max_request_bytes, config.request_timeout_seconds, budget, connections, counts)
+        return cls(telemetry, lifecycle, keys, budget, connections, counts, entrance, intake)
 
     def ready_backend(self) -> Backend:
         if self.backend is None:
@@ -92,44 +113,75 @@ class Gateway:
         context: Any,
         record: RequestRecord,
         headers: Headers,
-        work: Callable[[], Awaitable[bytes]],
+        work: Callable[[bytes], Awaitable[bytes]],
         *,
         open_to_all: bool = False,
     ) -> bytes:
-        """What `work` gives; every error of it as a status. `record` is finished whatever happens."""
-        self.begun_calls += 1
+        """What `work` gives for the call's message; every error as a status. `record` is finished whatever happens."""
         self.telemetry.begin(record, headers.get("traceparent"))
         content, failure = b"", None
         try:
+            connection = self.entrance.enter(context, health=open_to_all)
             if not open_to_all:
                 check_key(self.keys, headers)
-            content = await work()
+            content = await work(await self._read(context, connection, record))
             record.status, record.bytes_out = 200, len(content)
         except asyncio.CancelledError:
-            record.status, record.code = CLIENT_CLOSED, "client_closed"
+            record.leave(record.left_in or "compute")
             raise
         except Exception as error:  # noqa: BLE001 - translated
-            failure = translate(error, record)
+            failure = self.translate(error, record)
         finally:
             self.telemetry.finish(record)
         if self.hold is not None:
             await self.hold.wait()
         return content if failure is None else await abort(context, failure, record)
 
+    async def let_in(self, context: Any, *, health: bool = False) -> Connection:
+        """For calls that are not recorded. Never returns where there is no place for them."""
+        try:
+            return self.entrance.enter(context, health=health)
+        except ApiError as error:
+            await self.refuse(context, error)
+            raise
 
-def translate(error: Exception, record: RequestRecord) -> ApiError:
-    """The error as clients see it, noted in the record."""
-    if not isinstance(error, ApiError):
-        log.error("A request failed inside the runtime", exc_info=error, extra={"request_id": record.request_id})
-        error = ApiError(500, "internal", f"The runtime failed; its log has the cause under {record.request_id}.")
-    record.status, record.code = error.status, error.code
-    return error
+    async def refuse(self, context: Any, error: ApiError) -> None:
+        """Never returns."""
+        self.counts.note(error.code)
+        request_id = request_id_of(headers_of(context))
+        await context.abort(code_of(error), details_of(error), metadata_of(error, request_id))
+
+    async def _read(self, context: Any, connection: Connection, record: RequestRecord) -> bytes:
+        record.left_in = "read"
+        message = await self.intake.only_message(context, connection)
+        record.left_in = ""
+        record.bytes_in, record.read_seconds = len(message), perf_counter() - record.started_at
+        return message
+
+    def translate(self, error: Exception, record: RequestRecord) -> ApiError:
+        """The error as clients see it, noted in the record and counted where it is about a limit."""
+        if not isinstance(error, ApiError):
+            log.error("A request failed inside the runtime", exc_info=error, extra={"request_id": record.request_id})
+            error = ApiError(500, "internal", f"The runtime failed; its log has the cause under {record.request_id}.")
+        record.status, record.code = error.status, error.code
+        self.counts.note(error.code)
+        return error
 
 
 async def abort(context: Any, error: ApiError, record: RequestRecord) -> bytes:
     """Never returns."""
     content: bytes = await context.abort(code_of(error), details_of(error), metadata_of(error, record.request_id))
     return content
+
+
+async def give_up(context: Any, error: ApiError, record: RequestRecord) -> None:
+    """As `abort`, for a client that may never read it."""
+    try:
+        async with asyncio.timeout(_GIVE_UP_SECONDS):
+            await abort(context, error, record)
+    except TimeoutError:
+        # The status waits behind what the client does not read, and leaves with its connection.
+        raise asyncio.CancelledError from None
 
 
 def begin_call(context: Any, path: str) -> tuple[RequestRecord, Headers]:

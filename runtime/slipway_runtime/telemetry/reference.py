@@ -34,6 +34,7 @@ def _rows() -> Iterator[str]:
     metrics = Metrics(Lifecycle())
     # The server brings it when it starts, and its families with it.
     metrics.http_counts.budget = ByteBudget(1)
+    metrics.grpc_counts.received = dict
     # prometheus_client has no public way to ask which labels a family without samples has.
     collectors: set[Any] = set(metrics.registry._collector_to_names)
     for collector in collectors:

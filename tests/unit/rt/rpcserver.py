@@ -100,7 +100,8 @@ class RpcServer:
         self.metrics = Metrics(self.lifecycle)
         self.budget = ByteBudget(budget_bytes)
         telemetry = Telemetry(self.config, self.metrics)
-        self.gateway = Gateway(telemetry, self.lifecycle, keys, self.budget)
+        self.counts = self.metrics.grpc_counts
+        self.gateway = Gateway.of(self.config, telemetry, self.lifecycle, keys, self.budget, self.counts)
         self.concurrency = Concurrency(self.config.max_concurrency)
         self._server = GrpcServer(self.config, self.gateway)
         self._backend = Backend(
