@@ -77,7 +77,7 @@ RUNTIME: Final = Table(
             client_deadline="The client's deadline is honoured in the queue: header, protocol parameter, gRPC deadline",
             running_deadline="A request that is being computed is answered at its deadline too",
             early_rejection="A request that cannot be answered in time is refused on arrival",
-            padding="Inputs or batches of different sizes share a batch by padding, which answers never show",
+            padding="Batches are padded to allowed sizes, which answers never show; items of one shape share a batch",
             splitting="A request larger than a batch is split, and answered as one in order",
             priorities="Requests carry priorities, and low ones do not starve",
         ),

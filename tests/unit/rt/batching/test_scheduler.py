@@ -114,6 +114,7 @@ def test_low_priority_is_not_starved_by_a_stream_of_high_priority() -> None:
     assert driver.completed_at["low"] < PRIORITY_SHARE * 2.0 + 0.2
 
 
+@pytest.mark.feature("latency-target")
 def test_a_batch_is_no_larger_than_its_most_urgent_row_can_wait_for() -> None:
     scheduler = make(target=TARGET)
     running = singles(1)

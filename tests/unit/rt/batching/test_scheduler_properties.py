@@ -118,6 +118,7 @@ def test_rows_of_a_request_go_out_whole_once_and_in_order(
             assert parts[-1][1] == rows[request]
 
 
+@pytest.mark.feature("padding")
 @given(policies(), streams(), speeds)
 @settings(deadline=None, max_examples=30)
 def test_a_batch_holds_one_bucket_and_no_more_rows_than_allowed(

@@ -236,7 +236,7 @@ def test_overload_is_refused_with_the_time_to_come_back() -> None:
     play(scenario)
 
 
-@pytest.mark.feature("early-rejection")
+@pytest.mark.feature("early-rejection", "latency-target")
 def test_what_will_miss_the_target_is_refused_at_arrival() -> None:
     async def scenario() -> None:
         facts = replace(FACTS, points={1: (10.0,), 16: (160.0,)})
