@@ -72,7 +72,9 @@ def predict_operation(signature: Signature, *, takes_images: bool) -> Json:
         request["application/x-npy"] = _file("An array in numpy's file format (`numpy.save`).")
         request["application/octet-stream"] = _file("The input's bytes: little endian, row-major.")
         if takes_images:
-            request["image/*"] = _file("A PNG, JPEG, WebP, GIF or BMP image, resized to the input's size.")
+            image = {"image/*": _file("A PNG, JPEG, WebP, GIF or BMP image, resized to the input's size.")}
+            # Swagger shows the first: without an example, a file to choose.
+            request = {**request, **image} if has_example(signature) else {**image, **request}
     answer: Json = {"application/json": {"schema": _nested_answer(signature)}}
     if len(signature.outputs) == 1:
         if signature.outputs[0].datatype is not Datatype.BYTES:

@@ -21,12 +21,14 @@ def value_schema(spec: TensorSpec) -> Json:
 
 
 def nested_schema(spec: TensorSpec) -> Json:
-    """Lists of lists, each with its number of elements where that is fixed."""
+    """Lists of lists, each with its number of elements where that is fixed. Of large tensors the least number is left
+    out: Swagger makes an example of as many values, and the page stands still."""
     schema = value_schema(spec)
+    large = _count(spec) > _EXAMPLE_VALUES
     for size in reversed(spec.shape):
         schema = {"type": "array", "items": schema}
         if size >= 0:
-            schema |= {"minItems": size, "maxItems": size}
+            schema |= {"maxItems": size} if large else {"minItems": size, "maxItems": size}
     return schema | {"description": f"`{describe_tensor(spec)}`, -1 is any size"}
 
 
