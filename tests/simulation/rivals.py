@@ -106,6 +106,33 @@ class BoundedQueue(Queue):
         return len(self.waiting) < self.bound and super().offer(request, now)
 
 
+class Shrinking(Queue):
+    """Refuses at arrival what is predicted late, and later shrinks the batch to what its head can wait for. Knows the
+    true profile and drops nothing: small batches make the next head later still."""
+
+    name = "admission, shrinks batches, drops none (true profile)"
+    margin = 1.18
+
+    def __init__(self, hardware: Hardware, rng: np.random.Generator) -> None:
+        super().__init__(hardware, rng)
+        while self.largest > 1 and 2 * self.table[self.largest] > self.target:
+            self.largest -= 1
+        self.free_at = 0.0
+
+    def offer(self, request: int, now: float) -> bool:
+        batches, rest = divmod(len(self.waiting), self.largest)
+        wait = max(0.0, self.free_at - now) + batches * self.table[self.largest]
+        return wait + self.table[rest + 1] <= self.target and super().offer(request, now)
+
+    def choose(self, now: float) -> tuple[int, float | None]:
+        slack = self.target - self.head_age(now)
+        size = min(len(self.waiting), self.largest)
+        while size > 1 and self.margin * self.table[size] > slack:
+            size -= 1
+        self.free_at = now + self.table[size]
+        return size, None
+
+
 class Clipper(Queue):
     """The batch limit grows by one while full batches take less than a share of the target, and shrinks by a tenth."""
 
@@ -199,6 +226,7 @@ RIVALS: tuple[type[Queue], ...] = (
     KServeWindow,
     QueueTimeout,
     BoundedQueue,
+    Shrinking,
     Clipper,
     HalfClipper,
     DroppingClipper,
