@@ -33,7 +33,7 @@ class WarmUpPlan:
 
     With neither a maximum nor allowed sizes given, sizes grow until one takes longer than `limit_seconds` or a
     doubling no longer pays; the last size that paid is then `max_batch_size`. `budget_seconds` bounds the measured time
-    of all runs together.
+    of all runs together. From `step` rows on the model is run in another way, so what smaller sizes gain tells nothing.
     """
 
     def __init__(
@@ -42,11 +42,14 @@ class WarmUpPlan:
         allowed: Sequence[int] = (),
         limit_seconds: float | None = None,
         budget_seconds: float = 10.0,
+        *,
+        step: int = 0,
     ) -> None:
         self._given = max_batch_size or (max(allowed) if allowed else None)
         self._allowed = allowed
         self._sizes = ladder(self._given or DISCOVERY_LIMIT, allowed)
         self._limit = limit_seconds
+        self._step = step
         self._budget = self._whole_budget = budget_seconds
         self._next = 0
         self.points: dict[int, tuple[float, ...]] = {}
@@ -71,7 +74,7 @@ class WarmUpPlan:
             return
         if self._pays(size):
             self.max_batch_size = size
-        elif size >= 2 * self.max_batch_size:
+        elif size >= max(2 * self.max_batch_size, self._step):
             self._next = len(self._sizes)
 
     def bound(self, rows: int | None) -> None:

@@ -20,6 +20,7 @@ from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.load import load_model, warm_up_model
 from slipway_runtime.models.model import DeviceMemoryError, Model, PredictionError
 from slipway_runtime.models.signature import Signature
+from slipway_runtime.models.tuning.choice import parse_choice
 from slipway_runtime.models.warmup import make_inputs, plan_requests
 
 _SETTLING_RUNS: Final = 2
@@ -59,7 +60,12 @@ def load_and_profile(path: Path, config: RuntimeConfig, enter: Callable[[Stage],
     shapes = plan_requests(signature, config.warmup_samples or model.warmup_samples)[0]
     rows = {spec.name: shapes[spec.name][1:] if signature.batched else shapes[spec.name] for spec in signature.inputs}
     row_wise = signature.batched and _is_row_wise(model, signature, rows)
-    plan = make_plan(config) if row_wise else WarmUpPlan(1, budget_seconds=_BUDGET_SECONDS)
+    choice = parse_choice(model.properties.get("variant"))
+    plan = (
+        make_plan(config, choice.from_rows if choice else 0)
+        if row_wise
+        else WarmUpPlan(1, budget_seconds=_BUDGET_SECONDS)
+    )
     measure(plan, model.predict, lambda size: _inputs(model, signature, rows, size))
     log.info(
         "Measured the model",
@@ -84,14 +90,16 @@ def load_and_profile(path: Path, config: RuntimeConfig, enter: Callable[[Stage],
     return Loaded(model, facts)
 
 
-def make_plan(config: RuntimeConfig) -> WarmUpPlan:
+def make_plan(config: RuntimeConfig, step: int = 0) -> WarmUpPlan:
+    """From `step` rows on the model is run in another way; 0: in one way only."""
     batching = config.batching
     if batching.mode is BatchingMode.DISABLED:
         return WarmUpPlan(1, budget_seconds=_BUDGET_SECONDS)
     targets = [config.sla.p95_milliseconds, config.sla.p99_milliseconds]
     given = [milliseconds / 1000 for milliseconds in targets if milliseconds is not None]
     limit = min(given, default=PATIENCE * config.request_timeout_seconds)
-    return WarmUpPlan(batching.max_batch_size, tuple(sorted(batching.allowed_batch_sizes)), limit, _BUDGET_SECONDS)
+    allowed = tuple(sorted(batching.allowed_batch_sizes))
+    return WarmUpPlan(batching.max_batch_size, allowed, limit, _BUDGET_SECONDS, step=step)
 
 
 def measure(plan: WarmUpPlan, predict: Predict, make_inputs: MakeInputs) -> None:

@@ -33,7 +33,7 @@ _LARGE_SECONDS: Final = 0.2
 """The larger batch is one that should take the archive no longer than this."""
 _PAIRED_SECONDS: Final = 0.005
 """Of one row. What is quicker may become quick enough for the gateway's process, which does without torch then."""
-_PAIRED_BYTES: Final = 256 * 2**20
+_PAIRED_BYTES: Final = 128 * 2**20
 """Of the artifact: larger weights are not kept twice."""
 
 _AS_SAVED: Final = Choice(Variant.AS_SAVED)

@@ -177,6 +177,21 @@ def test_the_largest_size_that_pays_is_found_when_none_is_given() -> None:
     assert max(plan.points) <= 2 * plan.max_batch_size
 
 
+def test_a_size_from_which_on_the_model_runs_in_another_way_is_looked_at() -> None:
+    def two_ways(rows: int) -> float:
+        return rows * (0.010 if rows < 16 else 0.007)
+
+    assert run_plan(WarmUpPlan(None), two_ways).max_batch_size == 1
+    plan = run_plan(WarmUpPlan(None, step=16), two_ways)
+    assert plan.max_batch_size == 16
+    assert max(plan.points) == 32
+    assert run_plan(WarmUpPlan(None, step=16), linear_exactly).max_batch_size == 1
+
+
+def linear_exactly(rows: int) -> float:
+    return 0.010 * rows
+
+
 def test_sizes_slower_than_the_target_are_not_used() -> None:
     plan = run_plan(WarmUpPlan(None, limit_seconds=0.05), linear)
     assert linear(plan.max_batch_size) <= 0.05
