@@ -7,9 +7,11 @@ from typing import Any, Final
 
 import grpc
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
+from slipway_runtime.protocol.errors import bad_request
 from slipway_runtime.rpc.messages import POOL
 from slipway_runtime.rpc.service import Gateway
 
@@ -24,15 +26,19 @@ def handlers(services: Mapping[str, Any], gateway: Gateway) -> Mapping[str, Any]
         pool.AddSerializedFile(file.serialized_pb)
     servicer = ReflectionServicer((*services, NAME), pool)
 
-    async def reflect(messages: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-        await gateway.let_in(context)
-        async for answer in servicer.ServerReflectionInfo(messages, context):
-            yield answer
+    async def parsed(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
+        async for message in messages:
+            try:
+                request = reflection_pb2.ServerReflectionRequest.FromString(message)
+            except DecodeError:
+                error = bad_request("invalid_message", "The message is no ServerReflectionRequest.")
+                await gateway.refuse(context, error)
+                raise
+            yield request
 
-    return {
-        f"/{NAME}/ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(
-            reflect,
-            reflection_pb2.ServerReflectionRequest.FromString,
-            reflection_pb2.ServerReflectionResponse.SerializeToString,
-        )
-    }
+    async def reflect(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        await gateway.let_in(context)
+        async for answer in servicer.ServerReflectionInfo(parsed(messages, context), context):
+            yield answer.SerializeToString()
+
+    return {f"/{NAME}/ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(reflect)}

@@ -129,6 +129,11 @@ def test_what_is_no_message_is_refused(serve: Serve) -> None:
             caught: Any = failed(lambda call=call: call(b"\xff\xff\xff"))
             assert caught.code() is grpc.StatusCode.INVALID_ARGUMENT
             assert caught.details().startswith("The message is no inference.Model")
+        for service in ("health.v1.Health/Check", "reflection.v1alpha.ServerReflection/ServerReflectionInfo"):
+            stream = channel.stream_stream(f"/grpc.{service}")(iter([b"\xff\xff"]))
+            caught = failed(lambda stream=stream: next(stream))
+            assert caught.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert caught.details().startswith("The message is no ")
 
 
 def test_answers_tell_where_the_time_went_and_whose_trace_it_is(serve: Serve) -> None:
