@@ -7,7 +7,6 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,6 +22,7 @@ from tests.cluster.errors import ClusterError
 from tests.cluster.lifecycle import Cluster
 from tests.fixtures.crds import wait_established
 from tests.fixtures.helm import CRD, Helm, Values, render
+from tests.fixtures.waiting import wait_until
 from tests.monitoring import prometheus_operator
 from tests.stack.chart import CHART
 
@@ -241,9 +241,11 @@ def test_users_may_handle_models_when_they_have_the_clusters_own_role(
         user = f"--user={role}-user"
         control_plane.kubectl("-n", namespace, "create", "rolebinding", role, f"--clusterrole={role}", user)
     # The controller-manager puts the aggregated roles together some moments after they were made.
-    deadline = time.monotonic() + 30
-    while (found := {role: _allowed(control_plane, namespace, f"{role}-user") for role in ROLES}) != ROLES:
-        assert time.monotonic() < deadline, found
+
+    def allowed() -> dict[str, set[str]]:
+        return {role: _allowed(control_plane, namespace, f"{role}-user") for role in ROLES}
+
+    wait_until(lambda: allowed() == ROLES, lambda: f"the roles allow {allowed()}")
     assert _allowed(control_plane, "default", "edit-user") == set(), "the role counts in its namespace only"
     helm("uninstall", "slipway", "--namespace", namespace)
 

@@ -15,6 +15,7 @@ import pytest
 from tests.cluster.errors import RequirementError
 from tests.fixtures.objects import Objects
 from tests.fixtures.operator import Models, OperatorProcess
+from tests.fixtures.waiting import wait_until
 from tests.monitoring import programs, queries
 from tests.monitoring.server import Prometheus, Target
 from tests.runtime.server import RuntimeServer
@@ -134,13 +135,10 @@ def test_what_changes_in_the_cluster_is_in_the_next_scrape(
 
 
 def _wait(prometheus: Prometheus, expr: str, value: float) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        found = [float(sample["value"][1]) for sample in prometheus.samples(expr)]
-        if found == [value]:
-            return
-        assert time.monotonic() < deadline, f"{expr}: expected {value}, found {found}"
-        time.sleep(0.3)
+    def found() -> list[float]:
+        return [float(sample["value"][1]) for sample in prometheus.samples(expr)]
+
+    wait_until(lambda: found() == [value], lambda: f"{expr}: expected {value}, found {found()}")
 
 
 def _use(runtime: RuntimeServer, *, seconds: float) -> None:

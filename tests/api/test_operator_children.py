@@ -10,7 +10,7 @@ import pytest
 from slipway_operator.api.reasons import ConditionType
 from slipway_operator.names import child_labels, config_key
 from tests.fixtures.objects import Manifest, Objects
-from tests.fixtures.operator import Models, OperatorProcess, condition
+from tests.fixtures.operator import REPAIR_SECONDS, Models, OperatorProcess, condition
 
 pytestmark = pytest.mark.api
 
@@ -59,8 +59,6 @@ EDITS: Final[dict[str, Manifest]] = {
     "ingress": {"spec": {"rules": [{"host": "another.example.com"}]}},
     "deployment": {"spec": {"replicas": 7, "template": {"spec": {"enableServiceLinks": True}}}},
 }
-
-REPAIR_SECONDS: Final = 5
 
 
 def essence(found: Manifest) -> Manifest:
@@ -265,7 +263,6 @@ def test_children_are_left_as_they_are_while_it_is_paused_and_put_right_after_th
     assert models.template() != template
 
 
-@pytest.mark.timeout(240)
 def test_all_children_go_with_their_owner_when_the_operator_is_stopped(
     models: Models, objects: Objects, operator: OperatorProcess
 ) -> None:
@@ -274,7 +271,7 @@ def test_all_children_go_with_their_owner_when_the_operator_is_stopped(
     operator.settle()
     assert operator.stop() == 0
     objects.delete("modeldeployment", "digits")
-    objects.wait_gone("modeldeployment", "digits", timeout_seconds=5)
+    objects.wait_gone("modeldeployment", "digits")
     for kind, name in CHILDREN:
         objects.wait_collected(kind, name)
 
@@ -287,7 +284,7 @@ def test_a_model_made_anew_under_its_old_name_gets_children_of_its_own(
     objects.delete("modeldeployment", "digits")
     objects.wait_gone("modeldeployment", "digits")
     again = models.create(**EVERYTHING)
-    models.wait_condition("Accepted", "True", "Valid", timeout_seconds=30)
+    models.wait_condition("Accepted", "True", "Valid")
     for kind, name in CHILDREN:
         owner = made(objects, kind, name)["metadata"]["ownerReferences"][0]
         assert owner["uid"] == again["metadata"]["uid"]

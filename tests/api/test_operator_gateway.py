@@ -20,7 +20,7 @@ from tests.fixtures.gateway import (
     traefik,
 )
 from tests.fixtures.objects import Manifest, Objects
-from tests.fixtures.operator import Models, OperatorProcess, condition, operator_process
+from tests.fixtures.operator import REPAIR_SECONDS, Models, OperatorProcess, condition, operator_process
 
 # CRDs come and go here, which takes an API server on a busy machine many seconds each time.
 pytestmark = [pytest.mark.api, pytest.mark.timeout(300)]
@@ -28,8 +28,6 @@ pytestmark = [pytest.mark.api, pytest.mark.timeout(300)]
 ROUTED: Final[dict[str, Any]] = {
     "gateway": {"parentRefs": [{"name": "edge"}], "hostnames": ["digits.example.com"], "path": "/models/digits"}
 }
-DISCOVERY_SECONDS: Final = 30
-REPAIR_SECONDS: Final = 5
 
 
 @pytest.fixture
@@ -74,9 +72,9 @@ def test_a_route_is_made_as_soon_as_the_gateway_api_is_there_and_forgotten_when_
     assert "url" not in models.wait_condition("Available", "True", "PodsReady")
 
     crds.install()
-    made = route(objects, timeout_seconds=DISCOVERY_SECONDS)
+    made = route(objects)
     gateway(objects)
-    models.wait_condition("RouteReady", "False", "RoutePending", timeout_seconds=DISCOVERY_SECONDS)
+    models.wait_condition("RouteReady", "False", "RoutePending")
     # It is watched by now: an event brings each of these.
     objects.patch("httproute", "digits", {"spec": {"hostnames": ["stolen.example.com"]}})
     objects.wait_for(
@@ -91,10 +89,10 @@ def test_a_route_is_made_as_soon_as_the_gateway_api_is_there_and_forgotten_when_
     assert status["url"] == "http://digits.example.com/models/digits/"
 
     crds.remove()
-    status = models.wait_condition("RouteReady", "False", "GatewayAPINotInstalled", timeout_seconds=DISCOVERY_SECONDS)
+    status = models.wait_condition("RouteReady", "False", "GatewayAPINotInstalled")
     assert "url" not in status
     crds.install()
-    route(objects, timeout_seconds=DISCOVERY_SECONDS)
+    route(objects)
     assert either_operator.process is not None
     assert either_operator.process.poll() is None
 
@@ -129,7 +127,7 @@ def test_a_controllers_words_are_passed_on_until_it_accepts_this_generation(
     status = models.wait_condition("RouteReady", "False", "GatewayNotFound")
     assert f"{objects.namespace}/edge" in condition(status, "RouteReady")["message"]
     gateway(objects)
-    models.wait_condition("RouteReady", "False", "RoutePending", timeout_seconds=30)
+    models.wait_condition("RouteReady", "False", "RoutePending")
     say(objects, ("Accepted", "False", "NotAllowedByListeners", "no listener admits this namespace"))
     status = models.wait_condition("RouteReady", "False", "RouteNotAccepted")
     assert "NotAllowedByListeners: no listener admits this namespace" in condition(status, "RouteReady")["message"]
@@ -171,7 +169,7 @@ def test_a_route_that_is_not_ours_is_left_alone(
     assert after is not None
     assert after["metadata"]["resourceVersion"] == theirs["metadata"]["resourceVersion"]
     objects.delete("httproute", "digits")
-    models.wait_condition("Accepted", "True", "Valid", timeout_seconds=30)
+    models.wait_condition("Accepted", "True", "Valid")
     route(objects)
 
 
@@ -183,13 +181,13 @@ def test_a_real_controller_accepts_the_route_and_its_address_is_the_url_while_th
     with traefik(objects, tmp_path) as port:
         gateway(objects, port=port)
         models.create(exposure={"gateway": {"parentRefs": [{"name": "edge"}], "path": "/digits"}})
-        status = models.wait_condition("RouteReady", "True", "RouteAccepted", timeout_seconds=30)
+        status = models.wait_condition("RouteReady", "True", "RouteAccepted")
         assert status["url"] == f"http://{CONTROLLER_ADDRESS}:{port}/digits/"
         # The controller leaves its last word on the route.
         objects.delete("gateway", "edge")
-        status = models.wait_condition("RouteReady", "False", "GatewayNotFound", timeout_seconds=30)
+        status = models.wait_condition("RouteReady", "False", "GatewayNotFound")
         assert "url" not in status
         gateway(objects, "picky", port=port, hostname="only.example.org")
         models.change(exposure={"gateway": {"parentRefs": [{"name": "picky"}], "hostnames": ["digits.example.com"]}})
-        status = models.wait_condition("RouteReady", "False", "RouteNotAccepted", timeout_seconds=30)
+        status = models.wait_condition("RouteReady", "False", "RouteNotAccepted")
         assert "NoMatchingListenerHostname" in condition(status, "RouteReady")["message"]

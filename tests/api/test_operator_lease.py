@@ -6,20 +6,28 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.lifecycle import Cluster
 from tests.fixtures.grants import LEASE
-from tests.fixtures.objects import Objects
+from tests.fixtures.objects import Manifest, Objects
 from tests.fixtures.operator import Models, OperatorProcess, operator_process
+from tests.fixtures.waiting import WAIT_SECONDS
 
 pytestmark = pytest.mark.api
 
 DURATION_SECONDS = 15.0
-HAND_OVER_SECONDS = 3.0
-"""Measured 1.2 to 1.4 s; the rest is for a busy machine."""
+BUSY_SECONDS = 30.0
+"""By so much a standby may ask late on a busy machine; on an idle one it is below two."""
+LONG_SECONDS = 60.0
+LONG = {
+    "SLIPWAY_LEASE_DURATION_SECONDS": f"{LONG_SECONDS:.0f}",
+    "SLIPWAY_LEASE_RENEW_DEADLINE_SECONDS": "40",
+}
+"""What comes before this lease has run out does not come because it has."""
 QUICK = {
     "SLIPWAY_LEASE_DURATION_SECONDS": "6",
     "SLIPWAY_LEASE_RENEW_DEADLINE_SECONDS": "4",
@@ -47,9 +55,19 @@ def start(pair: Pair, **environment: str) -> None:
 
 
 def holder(objects: Objects) -> str:
-    lease = objects.get("lease", LEASE)
-    assert lease is not None
-    return str(lease["spec"].get("holderIdentity") or "")
+    return str(lease(objects).get("holderIdentity") or "")
+
+
+def lease(objects: Objects) -> Manifest:
+    """Its spec."""
+    found = objects.get("lease", LEASE)
+    assert found is not None
+    spec: Manifest = found["spec"]
+    return spec
+
+
+def seconds_between(earlier: str, later: str) -> float:
+    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
 
 
 @pytest.mark.feature("leader-election")
@@ -66,12 +84,12 @@ def test_of_two_one_acts_and_the_other_takes_over_within_the_leases_duration_whe
     assert second.fetch("/healthz")[0] == 200
     assert second.metric("leader") == 0
     assert first.metric("leader") == 1
-    began = time.monotonic()
     first.kill()
+    renewed = lease(objects)["renewTime"]
     second.wait("ok: leading")
-    taken_seconds = time.monotonic() - began
-    assert taken_seconds < DURATION_SECONDS + 2
-    assert 0 < second.metric("takeover_seconds") < DURATION_SECONDS + 3
+    taken_seconds = seconds_between(renewed, lease(objects)["acquireTime"])
+    assert DURATION_SECONDS <= taken_seconds < DURATION_SECONDS + BUSY_SECONDS
+    assert 0 < second.metric("takeover_seconds") < DURATION_SECONDS + BUSY_SECONDS
     assert second.metric("lease_transitions") == 1
     objects.delete("service", "digits")
     objects.wait_for("service", "digits", lambda found: True, what="made anew by the other")
@@ -81,7 +99,7 @@ def test_an_operator_that_is_told_to_end_hands_its_work_over_at_once(
     pair: Pair, models: Models, objects: Objects
 ) -> None:
     first, second = pair
-    start(pair)
+    start(pair, **LONG)
     models.create()
     models.wait_condition("Accepted", "True", "Valid")
     first.settle()
@@ -89,8 +107,8 @@ def test_an_operator_that_is_told_to_end_hands_its_work_over_at_once(
     began = time.monotonic()
     first.process.send_signal(signal.SIGTERM)
     second.wait("ok: leading")
-    assert time.monotonic() - began < HAND_OVER_SECONDS
-    assert first.process.wait(timeout=20) == 0
+    assert time.monotonic() - began < LONG_SECONDS
+    assert first.process.wait(WAIT_SECONDS) == 0
     first.process = None
     assert second.settle() == 0, "the other found everything as it should be and wrote all the same"
     assert second.stop() == 0
@@ -116,7 +134,7 @@ def test_a_holder_that_was_stopped_and_goes_on_after_its_time_writes_nothing_and
     second.settle()
     before = versions(objects)
     first.process.send_signal(signal.SIGCONT)
-    assert first.process.wait(timeout=20) == LEASE_LOST
+    assert first.process.wait(WAIT_SECONDS) == LEASE_LOST
     first.process = None
     second.settle()
     assert versions(objects) == before
@@ -133,19 +151,19 @@ def test_one_operator_alone_takes_its_lease_back_at_once_when_its_container_star
     pair: Pair, models: Models
 ) -> None:
     first, _ = pair
-    first.start()
+    first.start(**LONG)
     models.create()
     models.wait_condition("Accepted", "True", "Valid")
     first.kill()
     began = time.monotonic()
-    first.start()
-    assert time.monotonic() - began < 8
+    first.start(**LONG)
+    assert time.monotonic() - began < LONG_SECONDS
 
 
 def test_a_standby_that_cannot_read_the_lease_is_not_ready_and_says_why(pair: Pair, objects: Objects) -> None:
     first, _ = pair
     objects.delete("rolebinding", "slipway-operator-lease")
     first.start(until=None)
-    with pytest.raises(AssertionError, match="cannot get resource"):
-        first.wait("ok: standby", timeout_seconds=10)
+    first.wait_log("cannot get resource")
     assert first.fetch("/healthz") == (200, "ok\n")
+    assert first.fetch("/readyz")[0] == 503

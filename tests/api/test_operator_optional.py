@@ -9,11 +9,10 @@ import pytest
 
 from slipway_operator.names import PART_OF_LABEL
 from tests.fixtures.objects import Manifest, Objects
-from tests.fixtures.operator import Models, OperatorProcess, condition
+from tests.fixtures.operator import REPAIR_SECONDS, Models, OperatorProcess, condition
 
 pytestmark = pytest.mark.api
 
-REPAIR_SECONDS: Final = 5
 CLIENTS: Final = {"clients": [{"namespaceSelector": {}}]}
 
 SWITCHES: Final[dict[str, tuple[Manifest, Manifest]]] = {

@@ -15,6 +15,9 @@ from tests.fixtures.operator import Models, OperatorProcess, operator_process
 
 pytestmark = pytest.mark.api
 
+GRACE_SECONDS = 30
+"""Then the kubelet would kill it."""
+
 
 def test_nothing_happens_to_the_pods_when_it_is_killed_and_comes_back(
     models: Models, objects: Objects, operator: OperatorProcess
@@ -35,7 +38,6 @@ def test_nothing_happens_to_the_pods_when_it_is_killed_and_comes_back(
     assert after["metadata"]["resourceVersion"] == deployment["metadata"]["resourceVersion"]
 
 
-@pytest.mark.timeout(240)
 def test_what_changed_while_it_was_away_is_done_when_it_comes_back(
     models: Models, objects: Objects, stopped_operator: OperatorProcess
 ) -> None:
@@ -62,7 +64,7 @@ def test_it_ends_at_once_and_cleanly_when_it_is_asked_to(models: Models, operato
     operator.settle()
     began = time.monotonic()
     assert operator.stop() == 0
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < GRACE_SECONDS
     assert "Traceback" not in operator.log.read_text()
 
 
@@ -132,7 +134,7 @@ def test_it_outlives_a_restart_of_the_api_server(
     assert operator.fetch("/healthz") == (200, "ok\n")
     components.start_apiserver(cluster.state)
     objects.delete("service", "digits")
-    objects.wait_for("service", "digits", lambda found: True, what="made anew", timeout_seconds=30)
+    objects.wait_for("service", "digits", lambda found: True, what="made anew")
     models.wait_condition("Ready", "True", "PredictionsAnswered")
     assert operator.process is not None
     assert operator.process.poll() is None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Final
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from slipway_operator.repairs import FIGHT
 from tests.fixtures.objects import Manifest, Objects
 from tests.fixtures.operator import Models, OperatorProcess
+from tests.fixtures.waiting import wait_until
 
 pytestmark = pytest.mark.api
 
@@ -23,11 +23,12 @@ def repairs(operator: OperatorProcess, kind: str, cause: str) -> float:
 
 def wait_events(objects: Objects, count: int) -> list[Manifest]:
     """Of repairs; as many as there are different ones."""
-    deadline = time.monotonic() + 15
-    while len(found := [item for item in objects.list("events") if item["reason"] == "Repaired"]) < count:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.2)
-    return found
+
+    def found() -> list[Manifest]:
+        return [item for item in objects.list("events") if item["reason"] == "Repaired"]
+
+    wait_until(lambda: len(found()) >= count, lambda: f"{count} events, there are {found()}")
+    return found()
 
 
 def log_of(operator: OperatorProcess) -> list[tuple[str, str]]:

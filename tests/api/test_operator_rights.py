@@ -174,7 +174,7 @@ def test_a_namespace_that_goes_takes_nothing_from_the_others_and_is_served_when_
         objects.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         Models(other).create()
         allow(objects, name)
-        Models(other).wait_condition("Accepted", "True", "Valid", timeout_seconds=60)
+        Models(other).wait_condition("Accepted", "True", "Valid")
         assert operator.metric("namespaces_closed") == 0
         other.delete("service", "digits")
         other.wait_for("service", "digits", lambda found: True, what="made anew")

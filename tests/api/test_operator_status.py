@@ -82,7 +82,7 @@ def test_each_cause_is_named_in_the_conditions_and_as_the_last_failure(
         models.play(models.wait_pods(1, name)[0], played)
     for name, (_, reason, progressing, words) in CAUSES.items():
         # A probe that fails is given time first.
-        status = models.wait_condition("Ready", "False", reason, name, timeout_seconds=40)
+        status = models.wait_condition("Ready", "False", reason, name)
         assert words in condition(status, "Ready")["message"], name
         assert condition(status, "Progressing")["status"] == progressing, name
         assert status["lastFailure"]["reason"] == reason, name
@@ -118,7 +118,7 @@ def test_a_refused_pod_is_told_with_the_words_of_admission(
         }
     )
     models.create()
-    status = models.wait_condition("Ready", "False", "QuotaExceeded", timeout_seconds=30)
+    status = models.wait_condition("Ready", "False", "QuotaExceeded")
     message = condition(status, "Ready")["message"]
     assert message.startswith("exceeded quota: none, requested: pods=1")
 
@@ -216,7 +216,7 @@ def test_a_taken_name_is_told_and_its_object_is_not_touched(
     assert kept["metadata"]["resourceVersion"] == stranger["metadata"]["resourceVersion"]
     assert objects.get("deployment", "digits") is None
     objects.delete("service", "digits")
-    models.wait_condition("Accepted", "True", "Valid", timeout_seconds=30)
+    models.wait_condition("Accepted", "True", "Valid")
 
 
 def test_a_refused_child_is_told_in_the_servers_words_and_a_new_spec_is_tried_at_once(

@@ -110,7 +110,7 @@ def test_an_immutable_field_is_told_in_the_servers_words_and_not_tried_in_a_loop
     created = models.create()
     objects.create(owned_deployment(created, objects.namespace))
     stopped_operator.start()
-    status = models.wait_condition("Accepted", "False", "ChildRefused", timeout_seconds=30)
+    status = models.wait_condition("Accepted", "False", "ChildRefused")
     message = condition(status, "Accepted")["message"]
     assert "Deployment digits" in message
     assert "field is immutable" in message
@@ -119,14 +119,14 @@ def test_an_immutable_field_is_told_in_the_servers_words_and_not_tried_in_a_loop
     # Tried again after 2, 4, 8 s and so on: a mend is found, a loop is none.
     assert writes_within(stopped_operator, 6) <= 3
     objects.delete("deployment", "digits")
-    models.wait_condition("Accepted", "True", "Valid", timeout_seconds=30)
+    models.wait_condition("Accepted", "True", "Valid")
 
 
 def test_a_rollout_without_progress_is_told_at_its_deadline_and_writes_end(
     models: Models, operator: OperatorProcess
 ) -> None:
     models.create(rollout={"progressDeadlineSeconds": 2})
-    status = models.wait_condition("Ready", "False", "ProgressDeadlineExceeded", timeout_seconds=30)
+    status = models.wait_condition("Ready", "False", "ProgressDeadlineExceeded")
     assert condition(status, "Progressing")["status"] == "False"
     assert condition(status, "Stalled")["reason"] == "ProgressDeadlineExceeded"
     assert condition(status, "Degraded")["reason"] == "ProgressDeadlineExceeded"
@@ -143,7 +143,7 @@ def test_the_child_is_made_at_once_when_what_stood_in_its_way_is_removed(
     in_the_way["metadata"]["labels"] = child_labels("digits")
     objects.create(in_the_way)
     stopped_operator.start()
-    models.wait_condition("Accepted", "False", "ChildRefused", timeout_seconds=30)
+    models.wait_condition("Accepted", "False", "ChildRefused")
     while stopped_operator.log.read_text().count("refused Deployment") < 4:
         time.sleep(0.5)
     # The next attempt is 16 s away.
@@ -157,7 +157,7 @@ def test_a_webhook_that_does_not_answer_is_told_in_the_servers_words_and_its_end
     objects.create(webhook(objects.namespace))
     time.sleep(1)
     models.create()
-    status = models.wait_condition("Accepted", "Unknown", "ChildNotWritten", timeout_seconds=30)
+    status = models.wait_condition("Accepted", "Unknown", "ChildNotWritten")
     message = condition(status, "Accepted")["message"]
     assert "cannot apply Deployment digits" in message
     assert "away.example.com" in message
@@ -167,7 +167,7 @@ def test_a_webhook_that_does_not_answer_is_told_in_the_servers_words_and_its_end
     time.sleep(6)
     assert operator.writes() - writes <= 4, "it is tried less and less, and told once"
     objects.kubectl("delete", "validatingwebhookconfiguration", objects.namespace)
-    models.wait_condition("Accepted", "True", "Valid", timeout_seconds=60)
+    models.wait_condition("Accepted", "True", "Valid")
 
 
 def test_a_child_that_may_not_be_deleted_is_told_in_the_servers_words(
@@ -180,14 +180,14 @@ def test_a_child_that_may_not_be_deleted_is_told_in_the_servers_words(
     models.wait_condition("Ready", "True", "PredictionsAnswered")
     time.sleep(2)
     models.change(exposure=None)
-    status = models.wait_condition("Accepted", "False", "ChildRefused", timeout_seconds=30)
+    status = models.wait_condition("Accepted", "False", "ChildRefused")
     message = condition(status, "Accepted")["message"]
     assert "refuses to delete Ingress digits" in message
     assert "this Ingress stays" in message
     assert condition(status, "Stalled")["status"] == "True"
     objects.kubectl("delete", "validatingadmissionpolicybinding", objects.namespace)
-    objects.wait_gone("ingress", "digits", timeout_seconds=60)
-    models.wait_condition("Ready", "True", "PredictionsAnswered", timeout_seconds=30)
+    objects.wait_gone("ingress", "digits")
+    models.wait_condition("Ready", "True", "PredictionsAnswered")
 
 
 def test_what_holds_up_the_end_of_a_child_is_named(models: Models, objects: Objects, operator: OperatorProcess) -> None:
@@ -214,7 +214,7 @@ def test_what_admission_refuses_is_told_in_its_words(
     }
     objects.create(limits)
     models.create(resources={"limits": {"memory": "1Gi"}})
-    status = models.wait_condition("Ready", "False", "PodRefused", timeout_seconds=30)
+    status = models.wait_condition("Ready", "False", "PodRefused")
     message = condition(status, "Ready")["message"]
     assert message.startswith("maximum memory usage per Container is 64Mi")
     assert status["lastFailure"]["stage"] == "Schedule"
@@ -231,7 +231,7 @@ def test_a_service_that_leads_nowhere_is_told_and_asked_less_and_less(
     models.play(pod, ready())
     status = models.wait_condition("Ready", "False", "Verifying")
     assert condition(status, "Available")["status"] == "True"
-    status = models.wait_condition("Ready", "False", "ServiceUnreachable", timeout_seconds=60)
+    status = models.wait_condition("Ready", "False", "ServiceUnreachable")
     assert status["lastFailure"]["reason"] == "ServiceUnreachable"
     assert condition(status, "Ready")["message"].startswith("The Service ")
     assert condition(status, "Degraded")["status"] == "True"

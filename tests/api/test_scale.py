@@ -21,7 +21,6 @@ OBJECTS = 40
 WRITES_PER_SECOND = 100.0
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.feature("scale-figures")
 def test_each_object_costs_few_writes_and_none_once_it_serves(
     cluster: Cluster, namespace: str, operator: OperatorProcess

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from tests.fixtures.objects import Manifest, Objects
-from tests.fixtures.operator import Models, OperatorProcess, condition, unscheduled
+from tests.fixtures.operator import REPAIR_SECONDS, Models, OperatorProcess, condition, unscheduled
 
 pytestmark = pytest.mark.api
 
@@ -31,7 +31,6 @@ CUSTOM: Final[dict[str, Any]] = {
 SURGE: Final = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
 REPLACE: Final = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
 NO_GPU: Final = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
-REPAIR_SECONDS: Final = 5
 
 
 def deployment(objects: Objects) -> Manifest:

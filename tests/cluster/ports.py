@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.cluster.errors import ClusterError
-from tests.cluster.state import ClusterState
+from tests.cluster.state import ClusterState, load_all
 
 LOOPBACK: Final = "127.0.0.1"
 # Below the range from which the kernel takes the local port of outgoing connections, and below NodePorts.
@@ -51,6 +51,14 @@ def free_ports(count: int, taken: Iterable[int] = ()) -> list[int]:
         f"only {len(free)} of {count} ports are free on {LOOPBACK} between {PORT_RANGE[0]} and {PORT_RANGE[-1]}; "
         "stop clusters with `python -m tests.cluster down --all`."
     )
+
+
+def free_port() -> int:
+    """For a program that a test starts beside the clusters, whose ports stay theirs while a server of theirs is down.
+
+    Chosen at random, so that lanes of tests which ask at the same time are told different ones.
+    """
+    return free_ports(1, ports_in_use(load_all()))[0]
 
 
 def ports_in_use(states: Iterable[ClusterState]) -> set[int]:

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 
 from tests.e2e.models import CREDENTIALS, Model
+from tests.fixtures.waiting import wait_until
 from tests.stack.images import REPOSITORY
 from tests.stack.store import Store
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tests.cluster.lifecycle import Cluster
 
 REFUSALS_PORT: Final = 7171
-START_SECONDS: Final = 20.0
 
 _SIGNATURE: Final = """
 def signature():
@@ -77,10 +76,7 @@ def start_refusals(cluster: Cluster) -> str:
     if not _answers(base):
         argv: list[str | Path] = [sys.executable, script, str(cluster.node_address), str(REFUSALS_PORT)]
         cluster.run_on_node("refusals", argv)
-        deadline = time.monotonic() + START_SECONDS
-        while not _answers(base):
-            assert time.monotonic() < deadline, f"{base} does not answer"
-            time.sleep(0.1)
+        wait_until(lambda: _answers(base), f"{base} answers")
     return base
 
 

@@ -13,7 +13,7 @@ import httpx
 if TYPE_CHECKING:
     from tests.cluster.lifecycle import Cluster
 
-READY_SECONDS: Final = 180
+READY_SECONDS: Final = 240
 CREDENTIALS: Final = "store"
 QUICK_START: Final = {"execution": {"isolation": "InProcess", "threads": 1}, "tuning": {"mode": "Disabled"}}
 """`spec.runtime` of pods that are there in seconds, for tests that start many and ask little of the model."""

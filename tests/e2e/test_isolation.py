@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import textwrap
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,12 +15,12 @@ from tests.cluster import cgroups
 from tests.cluster.lifecycle import Cluster
 from tests.e2e.conftest import Digits, make_deploy
 from tests.e2e.models import CREDENTIALS, Model
+from tests.fixtures.waiting import wait_until
 from tests.stack.store import Store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 NAMESPACE = "slipway-e2e-isolation"
-BACK_SECONDS = 60
 HANDLER = """
     import os
 
@@ -101,11 +100,8 @@ def ends(model: Model, cause: str) -> int:
 
 def wait_back(model: Model, former: int) -> int:
     """Until another worker answers."""
-    deadline = time.monotonic() + BACK_SECONDS
-    while (process := worker(model)) == former:
-        assert time.monotonic() < deadline, f"{former} still answers"
-        time.sleep(0.2)
-    return process
+    wait_until(lambda: worker(model) != former, f"{former} still answers")
+    return worker(model)
 
 
 @pytest.mark.feature("worker-restart", "worker-requests")

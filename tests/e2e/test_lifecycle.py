@@ -11,6 +11,8 @@ import pytest
 
 from tests.cluster.lifecycle import Cluster
 from tests.e2e.models import Model
+from tests.fixtures.objects import COLLECTION_SECONDS
+from tests.fixtures.waiting import wait_until
 from tests.stack import chart
 from tests.stack.images import Images
 
@@ -59,10 +61,11 @@ def test_children_go_with_their_owner_when_the_operator_is_stopped(deploy: Deplo
     installed.kubectl(*OPERATOR, "scale", "deployment", "--all", "--replicas=0")
     try:
         model.kubectl("delete", "mdep", model.name, "--timeout=30s")
-        deadline = time.monotonic() + 120
-        while left := model.kubectl("get", kinds, "-l", selector, "-o", "name"):
-            assert time.monotonic() < deadline, f"still there: {left}"
-            time.sleep(1)
+
+        def left() -> str:
+            return model.kubectl("get", kinds, "-l", selector, "-o", "name")
+
+        wait_until(lambda: not left(), lambda: f"still there: {left()}", seconds=COLLECTION_SECONDS)
     finally:
         installed.kubectl(*OPERATOR, "scale", "deployment", "--all", "--replicas=2")
         installed.kubectl(*OPERATOR, "rollout", "status", "deployment", "--timeout=120s")

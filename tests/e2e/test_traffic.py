@@ -6,8 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import ssl
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from tests.cluster import pki
 from tests.cluster.lifecycle import Cluster
 from tests.e2e.conftest import Digits, make_deploy
 from tests.e2e.models import Model
+from tests.fixtures.waiting import wait_until
 from tests.stack.store import Store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -177,7 +177,9 @@ def test_rotated_key_counts_without_a_restart(guarded: Guarded) -> None:
         # A pod that was touched is looked at by the kubelet at once.
         selector = f"slipway.dev/modeldeployment={guarded.model.name}"
         guarded.model.kubectl("annotate", "pods", "-l", selector, f"looked-at={new}", "--overwrite")
-        wait_for(lambda key=new: guarded.ask(key).status_code == 200, "the new key counts", PROPAGATION_SECONDS)  # type: ignore[misc]
+        wait_until(
+            lambda key=new: guarded.ask(key).status_code == 200, "the new key counts", seconds=PROPAGATION_SECONDS
+        )  # type: ignore[misc]
         assert guarded.ask(former).status_code == 401
         assert guarded.infer(new) == guarded.labels
     assert restarts(guarded.model) == before
@@ -186,10 +188,3 @@ def test_rotated_key_counts_without_a_restart(guarded: Guarded) -> None:
 def restarts(model: Model) -> dict[str, int]:
     """Restart count by pod uid."""
     return {uid: pod["status"]["containerStatuses"][0]["restartCount"] for uid, pod in model.pods().items()}
-
-
-def wait_for(holds: Callable[[], bool], what: str, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.5)

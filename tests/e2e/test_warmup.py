@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -14,6 +13,7 @@ import pytest
 from tests.cluster.lifecycle import Cluster
 from tests.e2e.conftest import Digits, make_deploy
 from tests.e2e.models import QUICK_START, Model
+from tests.fixtures.waiting import wait_until
 from tests.stack.store import Store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -23,7 +23,6 @@ SAMPLES: Final = "digits-warmup"
 WINDOW_MILLISECONDS: Final = 3000
 """How long a lone request waits on purpose, so that another one finds it in flight."""
 FAILURE_SECONDS: Final = 120
-LEAVING_SECONDS: Final = 60
 IMAGE: Final[dict[str, Any]] = {"name": "image", "datatype": "FP32", "shape": [-1, 1, 8, 8]}
 
 
@@ -85,11 +84,10 @@ def test_samples_that_cannot_be_used_keep_a_revision_from_serving_and_not_the_on
     warm: Model, key: str, reason: str, words: tuple[str, ...]
 ) -> None:
     warm.apply(runtime=with_samples(key=key))
-    deadline = time.monotonic() + FAILURE_SECONDS
     # Pods of the revision before fail for the same reason until they are gone.
-    while not all(part in last_failure(warm) for part in words):
-        assert time.monotonic() < deadline, last_failure(warm)
-        time.sleep(0.5)
+    wait_until(
+        lambda: all(part in last_failure(warm) for part in words), lambda: last_failure(warm), seconds=FAILURE_SECONDS
+    )
     ready = warm.wait_reason(reason)["Ready"]
     assert words[-1] in ready["message"]
     assert warm.answers()
@@ -106,10 +104,8 @@ def test_one_request_too_many_is_refused_through_the_service_and_the_next_is_not
         traffic={"maxConcurrency": 1},
     )
     warm.wait_ready()
-    deadline = time.monotonic() + LEAVING_SECONDS
-    while len(warm.pods()) > 1:  # one of the revision before has no bound
-        assert time.monotonic() < deadline, list(warm.pods())
-        time.sleep(0.5)
+    # One of the revision before has no bound.
+    wait_until(lambda: len(warm.pods()) <= 1, lambda: f"one pod, there are {list(warm.pods())}")
     url = f"http://{warm.service_address()}/v2/models/{warm.name}"
     image = IMAGE | {"shape": [1, 1, 8, 8], "data": [warm.samples[0]["image"]]}
 

@@ -17,6 +17,7 @@ from tests.cluster.lifecycle import Cluster
 from tests.cluster.topology import nodes
 from tests.e2e.conftest import Digits
 from tests.e2e.models import CREDENTIALS, QUICK_START, Model
+from tests.fixtures.waiting import wait_until
 from tests.stack.images import Images
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -24,15 +25,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 Deploy = Callable[..., Model]
 SERVER: Final = Path(__file__).with_name("custom_server.py")
 SURGE_TIMEOUT_SECONDS: Final = 5
-WAIT_SECONDS: Final = 90
 IDLE: Final = ["python3", "-c", "import time; time.sleep(3600)"]
-
-
-def wait_for(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, f"{what}: not within {WAIT_SECONDS} s"
-        time.sleep(0.5)
 
 
 def strategy(model: Model) -> dict[str, Any]:
@@ -143,19 +136,19 @@ def test_ready_ends_with_what_it_rests_on(deploy: Deploy) -> None:
     model.wait_ready()
     turned = {"spec": {"selector": {"app": "somebody-else"}}}
     model.kubectl("patch", "service", model.name, "--type=merge", f"--patch={json.dumps(turned)}")
-    wait_for(lambda: model.conditions()["Ready"]["status"] == "False", "a Service that leads nowhere")
+    wait_until(lambda: model.conditions()["Ready"]["status"] == "False", "a Service that leads nowhere")
     assert model.conditions()["Ready"]["reason"] == "Paused"
-    wait_for(lambda: model.conditions()["Degraded"]["reason"] == "ServiceUnreachable", "it was asked where it leads")
+    wait_until(lambda: model.conditions()["Degraded"]["reason"] == "ServiceUnreachable", "it was asked where it leads")
     model.apply(paused=False)
     model.wait_ready()
     assert model.answers()
 
     (pod,) = model.pods().values()
     model.kubectl("label", "pod", pod["metadata"]["name"], "app.kubernetes.io/instance-")
-    wait_for(lambda: model.conditions()["Ready"]["status"] == "False", "its only pod was taken from the Service")
+    wait_until(lambda: model.conditions()["Ready"]["status"] == "False", "its only pod was taken from the Service")
     model.wait_ready()
     assert model.answers()
-    wait_for(lambda: model.get()["status"]["replicaSummary"] == "1/1", "the pod in its place")
+    wait_until(lambda: model.get()["status"]["replicaSummary"] == "1/1", "the pod in its place")
 
     stranger = {
         "apiVersion": "v1",
@@ -176,8 +169,8 @@ def test_an_ingress_that_moves_to_a_class_of_nobody_is_no_route(deploy: Deploy, 
     model.wait_ready()
     model.kubectl("wait", "--for=condition=RouteReady", f"mdep/{model.name}", "--timeout=60s")
     model.apply(exposure={"ingress": ingress | {"className": "nobody"}})
-    wait_for(lambda: model.conditions()["RouteReady"]["status"] == "False", "the address is another controller's")
-    wait_for(lambda: model.conditions()["RouteReady"]["reason"] != "Verifying", "it was asked")
+    wait_until(lambda: model.conditions()["RouteReady"]["status"] == "False", "the address is another controller's")
+    wait_until(lambda: model.conditions()["RouteReady"]["reason"] != "Verifying", "it was asked")
     assert model.conditions()["RouteReady"]["reason"] in ("RouteUnanswered", "AddressPending")
     assert "url" not in model.get()["status"]
     model.apply(exposure={"ingress": ingress})
@@ -204,7 +197,7 @@ def test_a_cluster_with_one_gpu_can_still_update(deploy: Deploy, one_gpu: None) 
     events = json.loads(model.kubectl("get", "events", "-o", "json"))["items"]
     (told,) = [event for event in events if event["reason"] == "ReplacingPods"]
     assert "No nvidia.com/gpu is free" in told["message"]
-    wait_for(lambda: strategy(model) == {"maxSurge": 1, "maxUnavailable": 0}, "the next rollout surges again")
+    wait_until(lambda: strategy(model) == {"maxSurge": 1, "maxUnavailable": 0}, "the next rollout surges again")
 
 
 @pytest.mark.feature("revision-history")
@@ -219,5 +212,5 @@ def test_one_field_brings_an_older_revision_back_while_the_new_one_cannot_start(
     model.wait_ready()
     assert model.conditions()["RolledBack"]["status"] == "True"
     assert model.answers()
-    wait_for(lambda: list(model.pods()) == [before], "the pod that served all the while is the only one left")
+    wait_until(lambda: list(model.pods()) == [before], "the pod that served all the while is the only one left")
     assert model.get()["status"]["stableRevision"] == first["name"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import time
 import urllib.error
@@ -11,12 +10,12 @@ import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from tests.cluster.ports import free_port
+from tests.fixtures.waiting import POLL_SECONDS, WAIT_SECONDS
 from tests.monitoring import programs
 from tests.monitoring.queries import RULES
-
-_START_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Prometheus:
     """Scrapes every second; started by the constructor, ready after `wait_until_ready`."""
 
     def __init__(self, folder: Path, targets: list[Target]) -> None:
-        self.url = f"http://127.0.0.1:{_free_port()}"
+        self.url = f"http://127.0.0.1:{free_port()}"
         self.log = folder / "prometheus.log"
         configuration = folder / "prometheus.json"
         configuration.write_text(json.dumps(_configuration(targets)))
@@ -53,7 +52,7 @@ class Prometheus:
         url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(query)}"
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(url, timeout=10) as answer:
+            with opener.open(url, timeout=30) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             raise ValueError(error.read().decode()) from error
@@ -64,11 +63,11 @@ class Prometheus:
 
     def wait_until_ready(self) -> Prometheus:
         """Returns once every target has been scraped."""
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + WAIT_SECONDS
         while not self._all_up():
             assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.2)
+            assert time.monotonic() < deadline, f"{self._errors()}\n{self.log.read_text()}"
+            time.sleep(POLL_SECONDS)
         return self
 
     def _all_up(self) -> bool:
@@ -77,9 +76,12 @@ class Prometheus:
         except (OSError, ValueError):
             # It listens before it is ready, and answers 503 meanwhile.
             return False
-        for target in targets:
-            assert target["health"] != "down", target["lastError"]
+        # One that is down was perhaps too slow for one look, which takes a second at most.
         return bool(targets) and all(target["health"] == "up" for target in targets)
+
+    def _errors(self) -> list[str]:
+        """Of the last look at each target; empty where it went well."""
+        return [target["lastError"] for target in self.get("targets")["activeTargets"]]
 
 
 def _configuration(targets: list[Target]) -> dict[str, Any]:
@@ -95,10 +97,3 @@ def _configuration(targets: list[Target]) -> dict[str, Any]:
             for target in targets
         ],
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

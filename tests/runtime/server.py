@@ -16,7 +16,7 @@ import httpx
 
 from slipway_runtime.contract import LIVE_PATH, READY_PATH, TerminationMessage
 
-_START_SECONDS: Final = 90.0
+_START_SECONDS: Final = 240.0
 """Importing torch from a cold disk takes most of it."""
 _POLL_SECONDS: Final = 0.05
 
@@ -87,7 +87,7 @@ class RuntimeServer:
         uri = self.admin_uri + path
         while time.monotonic() < deadline:
             try:
-                if httpx.get(uri, timeout=5).status_code == status:
+                if httpx.get(uri, timeout=30).status_code == status:
                     return
             except httpx.TransportError:
                 pass
@@ -105,7 +105,7 @@ class RuntimeServer:
         return self
 
     def metrics(self) -> str:
-        return httpx.get(f"{self.admin_uri}/metrics", timeout=5).text
+        return httpx.get(f"{self.admin_uri}/metrics", timeout=30).text
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)

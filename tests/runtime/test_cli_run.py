@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,8 @@ from typing import Any, Final
 import httpx
 import pytest
 from tritonclient.grpc import InferenceServerClient
+
+from tests.cluster.ports import free_port
 
 pytestmark = [pytest.mark.runtime, pytest.mark.timeout(600)]
 
@@ -81,13 +82,6 @@ class LocalRun:
 
 
 StartRun = Callable[..., LocalRun]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PORT: Final = 7070
 REGION: Final = "us-east-1"
-START_SECONDS: Final = 20.0
+START_SECONDS: Final = 90.0
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def wait_for_log(state: ClusterState, name: str, text: str) -> None:
         lambda: text in (state.logs / f"{name}.log").read_text(),
         what=f"{name} says {text}",
         needs=[name],
-        timeout_seconds=10,
+        timeout_seconds=60,
         interval_seconds=0.02,
     )
 
@@ -99,8 +99,8 @@ def test_process_whose_start_was_never_recorded_is_found_and_ended(state: Cluste
         (found,) = process.strays(state.directory)
         assert found.pid == lost.pid
         assert process.strays(Path(f"{state.directory}-2")) == []
-        process.stop_all(state, timeout_seconds=1)
-        assert lost.wait(5) == -15
+        process.stop_all(state, timeout_seconds=60)
+        assert lost.wait(60) == -15
 
 
 def test_waiting_shows_the_last_log_lines_when_a_process_dies(state: ClusterState) -> None:

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -15,12 +13,12 @@ import pytest
 
 from tests.cluster import process
 from tests.cluster.state import load_all
+from tests.fixtures.waiting import WAIT_SECONDS, wait_until
 from tests.lanes import piece_of
 
 pytestmark = pytest.mark.unit
 
 REPOSITORY: Final = Path(__file__).parents[3]
-WAIT_SECONDS: Final = 120
 NOTE_LANE: Final = """
 import os, pathlib, pytest
 pytestmark = pytest.mark.{tier}
@@ -84,13 +82,6 @@ def begin(suite: Path, modules: dict[str, str]) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, f"{what}: not within {WAIT_SECONDS} s"
-        time.sleep(0.05)
-
-
 def test_a_failure_in_any_lane_fails_the_run_and_the_table_tells_of_every_tier(tmp_path: Path) -> None:
     notes = [tmp_path / name for name in ("first", "second")]
     modules = {
@@ -112,7 +103,7 @@ def test_a_failure_in_any_lane_fails_the_run_and_the_table_tells_of_every_tier(t
 def test_an_interrupt_ends_every_lane_and_leaves_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLIPWAY_CACHE", str(tmp_path / "cache"))
     with begin(tmp_path, {"e2e/test_long.py": HOLDS_A_CLUSTER}) as run:
-        wait_for(lambda: any(state.ready for state in load_all()) or run.poll() is not None, "the test has a cluster")
+        wait_until(lambda: any(state.ready for state in load_all()) or run.poll() is not None, "the test has a cluster")
         (state,) = load_all()
         os.killpg(run.pid, signal.SIGINT)  # as a terminal does
         text = run.communicate(timeout=WAIT_SECONDS)[0]
