@@ -45,9 +45,15 @@ def deadline(seconds: float, *, running: bool) -> ApiError:
     return ApiError(
         504,
         f"deadline_{where}",
-        f"The request was not answered within {seconds:g} seconds; it was {doing}. The time is the smaller of the"
-        " client's X-Request-Timeout-Ms and spec.traffic.requestTimeoutSeconds.",
+        f"The request was not answered within {_decimal(seconds)} seconds; it was {doing}. The time is the smaller"
+        " of the client's own (X-Request-Timeout-Ms, the parameter timeout, a gRPC deadline) and"
+        " spec.traffic.requestTimeoutSeconds.",
     )
+
+
+def _decimal(seconds: float) -> str:
+    """As people write it: down to microseconds, without an exponent."""
+    return f"{seconds:.6f}".rstrip("0").rstrip(".")
 
 
 def no_workers() -> ApiError:

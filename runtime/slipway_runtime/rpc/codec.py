@@ -197,7 +197,8 @@ class _Tensors:
             "shape": list(tensor.shape),
             "parameters": parameters,
         }
-        if SHARED_MEMORY in parameters:
+        if SHARED_MEMORY in tensor.parameters:
+            parameters.setdefault(SHARED_MEMORY, None)  # it may have come without a value
             return described
         if self._raw is None:
             given = content_of(tensor)

@@ -244,6 +244,8 @@ X = np.array([[1.0, 2.0]], np.float32)
         ({"contents": [1.0]}, 400, "invalid_field", "contents beside the request's raw_input_contents"),
         ({"output": "z"}, 400, "unknown_output", "There is no output 'z'. The model gives: ['x_out']."),
         ({"shared": True, "raw": []}, 400, "not_supported", "Input 'x' names a shared memory region"),
+        ({"shared": None}, 400, "size_mismatch", "raw_input_contents has 1 entries, expected one for each of the 0"),
+        ({"shared": None, "raw": []}, 400, "not_supported", "Input 'x' names a shared memory region"),
         ({"timeout": -1}, 400, "invalid_field", "timeout is '-1', expected a whole number of 0 or more"),
     ],
 )
@@ -257,7 +259,9 @@ def test_what_does_not_fit_is_named_as_over_rest(change: dict[str, Any], status:
     request.raw_input_contents.extend(change.get("raw", [X.tobytes()]))
     tensor.contents.fp32_contents.extend(change.get("contents", []))
     if "shared" in change:
-        tensor.parameters["shared_memory_region"].string_param = "region"
+        named = tensor.parameters["shared_memory_region"]
+        if change["shared"]:
+            named.string_param = "region"
     if "timeout" in change:
         request.parameters["timeout"].int64_param = change["timeout"]
     if "output" in change:
