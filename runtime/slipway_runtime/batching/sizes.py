@@ -33,7 +33,8 @@ class WarmUpPlan:
 
     With neither a maximum nor allowed sizes given, sizes grow until one takes longer than `limit_seconds` or a
     doubling no longer pays; the last size that paid is then `max_batch_size`. `budget_seconds` bounds the measured time
-    of all runs together. From `step` rows on the model is run in another way, so what smaller sizes gain tells nothing.
+    of all runs together. From `step` rows on the model is run in another way, which is worth most well above that size:
+    up to twice as many rows each size that time and memory allow counts as one that pays.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class WarmUpPlan:
             return
         if self._pays(size):
             self.max_batch_size = size
-        elif size >= max(2 * self.max_batch_size, self._step):
+        elif size >= 2 * self.max_batch_size:
             self._next = len(self._sizes)
 
     def bound(self, rows: int | None) -> None:
@@ -99,7 +100,7 @@ class WarmUpPlan:
         if self._limit is not None and seconds > self._limit:
             self._next = len(self._sizes)
             return False
-        if size == 1:
+        if size <= max(1, 2 * self._step):
             return True
         # The quickest runs: what else a busy machine does only makes runs longer.
         known = self.max_batch_size

@@ -183,13 +183,10 @@ def test_a_size_from_which_on_the_model_runs_in_another_way_is_looked_at() -> No
 
     assert run_plan(WarmUpPlan(None), two_ways).max_batch_size == 1
     plan = run_plan(WarmUpPlan(None, step=16), two_ways)
-    assert plan.max_batch_size == 16
-    assert max(plan.points) == 32
-    assert run_plan(WarmUpPlan(None, step=16), linear_exactly).max_batch_size == 1
-
-
-def linear_exactly(rows: int) -> float:
-    return 0.010 * rows
+    assert plan.max_batch_size == 32
+    assert max(plan.points) == 64
+    bounded = run_plan(WarmUpPlan(None, step=16, limit_seconds=0.13), two_ways)
+    assert bounded.max_batch_size == 17
 
 
 def test_sizes_slower_than_the_target_are_not_used() -> None:
