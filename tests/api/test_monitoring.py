@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -22,6 +22,7 @@ from tests.runtime.server import RuntimeServer
 
 pytestmark = pytest.mark.api
 
+TRACE_ID: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
 RULE_TESTS: Final = Path(queries.__file__).parent / "rules_test.yaml"
 
 EMPTY_WHEN_ALL_IS_WELL: Final = {
@@ -117,6 +118,29 @@ def test_every_query_is_answered_with_data_by_a_live_operator_and_runtime(
             assert rule.get("state", "inactive") != "firing", rule["name"]
     told = prometheus.samples('slipway_operator_modeldeployment_replicas_wanted{modeldeployment="linear"}')
     assert [(item["metric"]["namespace"], item["value"][1]) for item in told] == [(models.objects.namespace, "2")]
+
+
+@pytest.mark.feature("traces")
+def test_a_bucket_leads_to_the_trace_of_a_request_in_it(
+    tools: programs.Programs, runtime: RuntimeServer, tmp_path: Path
+) -> None:
+    headers = {"traceparent": f"00-{TRACE_ID}-00f067aa0ba902b7-01"}
+    httpx.post(f"{runtime.uri}/predict", json={"inputs": {"x": [[1, 2, 3, 4]]}}, headers=headers).raise_for_status()
+    prometheus = Prometheus(tmp_path, [Target(runtime.admin_uri.removeprefix("http://"), {"job": "models"})])
+    try:
+        prometheus.wait_until_ready()
+        now = time.time()
+        asked = {"query": "slipway_runtime_request_duration_seconds_bucket", "start": now - 600, "end": now + 600}
+        found: list[dict[str, Any]] = []
+        deadline = time.monotonic() + 30
+        while not found and time.monotonic() < deadline:
+            found = prometheus.get("query_exemplars", **{name: str(value) for name, value in asked.items()})
+        ((exemplar,),) = [series["exemplars"] for series in found]
+        assert exemplar["labels"] == {"trace_id": TRACE_ID}
+        (answered,) = prometheus.samples('slipway_runtime_requests_total{protocol="predict"}')
+        assert answered["value"][1] == "1"
+    finally:
+        prometheus.stop()
 
 
 def test_what_changes_in_the_cluster_is_in_the_next_scrape(

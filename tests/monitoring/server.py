@@ -38,6 +38,7 @@ class Prometheus:
             str(programs.ensure().prometheus),
             f"--config.file={configuration}",
             f"--storage.tsdb.path={folder / 'data'}",
+            "--enable-feature=exemplar-storage",
             f"--web.listen-address={self.url.removeprefix('http://')}",
         ]
         with self.log.open("wb") as log:
