@@ -214,10 +214,36 @@ def test_a_lack_of_memory_is_told_apart(load: Load, raised: str) -> None:
         model.predict({"x": ROWS})
 
 
-def test_an_exit_is_a_fault_of_the_request(load: Load) -> None:
-    model = load("import sys\ndef predict(batch, ctx):\n    sys.exit(3)\n")
-    with pytest.raises(PredictionError):
-        model.predict({"x": ROWS})
+@pytest.mark.parametrize(
+    "raised",
+    [
+        "SystemExit(3)",
+        "KeyboardInterrupt",
+        "GeneratorExit",
+        "asyncio.CancelledError",
+        "type('E', (BaseException,), {})",
+    ],
+)
+@pytest.mark.parametrize(
+    "hook", ["def predict(batch, ctx)", "async def predict(batch, ctx)", "def preprocess(item, ctx)"]
+)
+def test_whatever_is_raised_is_a_fault_of_the_request(load: Load, hook: str, raised: str) -> None:
+    rest = "" if "predict" in hook else "\ndef predict(batch, ctx):\n    return batch['x'][:, 0]\n"
+    model = load(f"import asyncio\n{hook}:\n    raise {raised}\n{rest}")
+    for _ in range(2):
+        with pytest.raises(PredictionError):
+            model.predict({"x": ROWS})
+
+
+def test_one_line_that_fails_with_the_words_of_each_request_does_not_fill_the_log(
+    load: Load, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = load("def predict(batch, ctx):\n    raise KeyError(float(batch['x'][0, 0]))\n")
+    with caplog.at_level(logging.ERROR):
+        for value in range(64):
+            with pytest.raises(PredictionError):
+                model.predict({"x": ROWS + value})
+    assert len(caplog.records) == 7, "the first time, and whenever the count has doubled"
 
 
 @pytest.mark.parametrize(

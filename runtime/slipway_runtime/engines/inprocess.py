@@ -116,7 +116,7 @@ class InProcessEngine:
             return None, error
         except MemoryError as error:
             return None, DeviceMemoryError(f"The machine has no memory left: {error}")
-        except Exception as error:
+        except BaseException as error:
             log.exception("The model raised what is no prediction error")
             return None, PredictionError(f"{type(error).__name__}: {error}")
 

@@ -95,7 +95,7 @@ class Predictor:
             return error.outputs, error
         except PredictionError as error:
             return {}, error
-        except Exception as error:
+        except BaseException as error:
             log.exception("The model raised what is no prediction error")
             return {}, PredictionError(f"{type(error).__name__}: {error}")
 

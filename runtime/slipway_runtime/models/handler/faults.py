@@ -23,6 +23,11 @@ def describe(error: BaseException, code: Code) -> str:
     return f"{text} ({place})" if place else text
 
 
+def origin(error: BaseException, code: Code) -> str:
+    """What is the same each time the same line fails; its words may be of the request."""
+    return f"{type(error).__name__} {_place(error, code)}"
+
+
 def _place(error: BaseException, code: Code) -> str | None:
     """The innermost line that is the handler's own."""
     if isinstance(error, SyntaxError) and error.filename:

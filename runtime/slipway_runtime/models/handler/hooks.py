@@ -132,7 +132,7 @@ class Caller:
         for item in items:
             try:
                 results.append(hook(item, *arguments))
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - the error of this item alone
+            except BaseException as error:  # noqa: BLE001 - the error of this item alone
                 results.append(error)
         waiting = [position for position, result in enumerate(results) if inspect.isawaitable(result)]
         if waiting:

@@ -111,7 +111,7 @@ def _run(what: str, work: Callable[[], T], code: Code) -> T:
         return work()
     except ModelLoadError:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         said = describe(error, code)
         if is_out_of_memory(error):
             raise ModelMemoryError(f"{what} of the handler: {said}") from error

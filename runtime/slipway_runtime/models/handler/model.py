@@ -16,7 +16,7 @@ from slipway_runtime.contract import Datatype, Format, WarmupSample
 from slipway_runtime.models.borrowing import Borrower, forget_frames, separate
 from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.handler.context import Context
-from slipway_runtime.models.handler.faults import describe, prediction_error, row_error
+from slipway_runtime.models.handler.faults import describe, origin, prediction_error, row_error
 from slipway_runtime.models.handler.hooks import Caller, Hook, Hooks
 from slipway_runtime.models.handler.rows import (
     Row,
@@ -92,7 +92,7 @@ class HandlerModel:
             return None
         try:
             answer = self._caller.call(self._hooks.health)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the handler is not well
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the handler is not well
             return self._describe(error)
         if answer is None or answer is True:
             return None
@@ -103,7 +103,7 @@ class HandlerModel:
         if self._hooks.teardown is not None:
             try:
                 self._caller.call(self._hooks.teardown)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - nothing is left to be done about it
+            except BaseException as error:  # noqa: BLE001 - nothing is left to be done about it
                 log.warning("teardown of the handler failed: %s", self._describe(error))
         with suppress(RuntimeError):
             self._caller.close()
@@ -158,7 +158,8 @@ class HandlerModel:
     def _call(self, hook: Hook, argument: Any) -> Any:
         try:
             return self._caller.call(hook, argument, self._context)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            # No signal interrupts a worker, so it is the handler's own; a task of an asynchronous one may be cancelled.
             failure = prediction_error(error, self._describe(error))
             self._note(error, failure.status)
             raise failure from error
@@ -190,8 +191,9 @@ class HandlerModel:
         self._reasons[text] = None
         if status < 500:
             return
-        self._logged[text] += 1
-        count = self._logged[text]
+        kind = origin(error, self._code)
+        self._logged[kind] += 1
+        count = self._logged[kind]
         if count == 1:
             log.error("The handler failed: %s", text, exc_info=error)
         elif count & (count - 1) == 0:
