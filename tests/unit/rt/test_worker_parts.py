@@ -292,6 +292,20 @@ def test_a_loop_is_five_ends_in_five_minutes_without_a_success() -> None:
     assert not restarts.looping(11.0)
 
 
+def test_a_model_that_loads_for_minutes_and_always_ends_is_a_loop_too() -> None:
+    restarts, now = Restarts(), 0.0
+    for _ in range(LOOP_ENDS):
+        assert not restarts.looping(now)
+        now += restarts.record_end(now)
+        restarts.record_start(200.0)
+        now += 200.0
+    assert now > 3 * LOOP_SECONDS
+    assert restarts.looping(now)
+    restarts.record_success()
+    restarts.record_end(now)
+    assert not restarts.looping(now)
+
+
 def test_ends_that_lie_far_apart_are_no_loop() -> None:
     restarts = Restarts()
     for number in range(20):

@@ -31,13 +31,19 @@ class Restarts:
 
     def __init__(self) -> None:
         self._ends: deque[float] = deque(maxlen=LOOP_ENDS)
+        self._starts: deque[float] = deque(maxlen=LOOP_ENDS - 1)
         self._in_row = 0
 
     def record_success(self) -> None:
         """A batch was answered."""
         if self._in_row:
             self._ends.clear()
+            self._starts.clear()
             self._in_row = 0
+
+    def record_start(self, seconds: float) -> None:
+        """It took so long until it was ready, or ended before."""
+        self._starts.append(seconds)
 
     def record_end(self, now: float) -> float:
         """Seconds until the next start."""
@@ -47,5 +53,6 @@ class Restarts:
         return delay
 
     def looping(self, now: float) -> bool:
-        """It ended `LOOP_ENDS` times within `LOOP_SECONDS` and answered nothing in between."""
-        return len(self._ends) == LOOP_ENDS and now - self._ends[0] <= LOOP_SECONDS
+        """It ended `LOOP_ENDS` times within `LOOP_SECONDS` and answered nothing in between. The time of starts does not
+        count: a large model that loads for minutes is no less lost."""
+        return len(self._ends) == LOOP_ENDS and now - self._ends[0] <= LOOP_SECONDS + sum(self._starts)

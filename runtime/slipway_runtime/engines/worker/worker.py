@@ -254,6 +254,7 @@ class Worker:
         if not self._first.done():
             self._first.set_result(model)
             return
+        self._history.record_start(seconds)
         log.info("Worker %d is back after %.2f s", self.number, seconds, extra={"pid": self.pid})
         self._callbacks.free()
 
@@ -330,6 +331,8 @@ class Worker:
             self._callbacks.finished(self, batch, None, _as_error(cause, how))
 
     def _plan_restart(self, cause: Cause, how: str) -> None:
+        if self.state is State.STARTING:
+            self._history.record_start(monotonic() - self._began)
         self.state = State.BACKING_OFF
         if not self._first.done():
             reason = FailureReason.OUT_OF_MEMORY if cause is Cause.OUT_OF_MEMORY else FailureReason.WORKER_CRASHED
