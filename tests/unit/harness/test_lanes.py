@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -60,7 +62,16 @@ def test_all_that_needs_a_cluster_is_one_piece_when_there_is_only_one() -> None:
     assert pieces == ["cluster", "cluster", "cluster", "tests/unit/test_a.py"]
 
 
-def begin(suite: Path, modules: dict[str, str]) -> subprocess.Popen[str]:
+# Interrupts are ignored by what a shell has started in the background, and by all that this starts.
+PYTEST: Final = """
+import signal, sys, pytest
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+
+
+@contextmanager
+def lanes(suite: Path, modules: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     """Two lanes over these modules, as `make test` runs its own, in a process group of their own."""
     for name, text in modules.items():
         path = suite / "tests" / name
@@ -71,15 +82,20 @@ def begin(suite: Path, modules: dict[str, str]) -> subprocess.Popen[str]:
     )
     plugins = ["-p", "tests.tiers", "-p", "tests.lanes", "-p", "no:cacheprovider"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "KUBECONFIG"))}
-    return subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-n", "2", *plugins, "tests"],
+    with subprocess.Popen(
+        [sys.executable, "-c", PYTEST, "-n", "2", *plugins, "tests"],
         cwd=suite,
         env=environment | {"PYTHONPATH": str(REPOSITORY), "SLIPWAY_CACHE": str(suite / "cache")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-    )
+    ) as run:
+        try:
+            yield run
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
 
 
 def test_a_failure_in_any_lane_fails_the_run_and_the_table_tells_of_every_tier(tmp_path: Path) -> None:
@@ -90,8 +106,8 @@ def test_a_failure_in_any_lane_fails_the_run_and_the_table_tells_of_every_tier(t
         "api/test_wrong.py": FAILS,
         "unit/test_quick.py": NOTE_LANE.format(tier="unit", note=str(tmp_path / "third")),
     }
-    with begin(tmp_path, modules) as run:
-        text = run.communicate(timeout=WAIT_SECONDS)[0]
+    with lanes(tmp_path, modules) as run:
+        text = run.communicate(timeout=2 * WAIT_SECONDS)[0]
     assert run.returncode == pytest.ExitCode.TESTS_FAILED, text
     assert notes[0].read_text() == notes[1].read_text() != str(run.pid), "one lane for all that needs a node"
     table = dict(line.split(maxsplit=1) for line in text.partition(" tiers ")[2].splitlines() if " in " in line)
@@ -102,11 +118,11 @@ def test_a_failure_in_any_lane_fails_the_run_and_the_table_tells_of_every_tier(t
 
 def test_an_interrupt_ends_every_lane_and_leaves_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLIPWAY_CACHE", str(tmp_path / "cache"))
-    with begin(tmp_path, {"e2e/test_long.py": HOLDS_A_CLUSTER}) as run:
+    with lanes(tmp_path, {"e2e/test_long.py": HOLDS_A_CLUSTER}) as run:
         wait_until(lambda: any(state.ready for state in load_all()) or run.poll() is not None, "the test has a cluster")
         (state,) = load_all()
         os.killpg(run.pid, signal.SIGINT)  # as a terminal does
-        text = run.communicate(timeout=WAIT_SECONDS)[0]
+        text = run.communicate(timeout=2 * WAIT_SECONDS)[0]
     assert run.returncode == pytest.ExitCode.INTERRUPTED, text
     assert state.owner is not None
     assert not process.is_alive(state.owner), "the lane has ended"
