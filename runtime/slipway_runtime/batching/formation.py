@@ -132,7 +132,7 @@ def _try_larger(lane: Lane, growth: Growth, now: float) -> tuple[tuple[Entry, in
     if lane.shedding and now + growth.needed_seconds(size) > lane.due(_most_urgent(lane, size)):
         return ()
     parts = _fill(lane, size)
-    return parts if growth.tells(sum(taken for _, taken in parts), size) else ()
+    return parts if growth.tells(sum(taken for _, taken in parts)) else ()
 
 
 def _wait_until(lane: Lane, head: Entry, rows: int, policy: BatchingPolicy, now: float) -> float | None:

@@ -33,6 +33,8 @@ _WAITS: Final = 32
 _CARE: Final = 1.5
 _UNUSED: Final = 32
 """Batches that could have been a try, had their requests had more time."""
+_CHANGE: Final = 1.25
+"""By this factor the hardware's times have to change before a size that did not pay is tried again."""
 _LEAST_STEP: Final = 1 / 8
 """Of the limit: a smaller step cannot pay."""
 _ALMOST: Final = 0.9
@@ -64,7 +66,8 @@ class Growth:
         self._failed = 0
         """The largest size that did not pay, while nothing changed since."""
         self._hopeless = 0.0
-        self._drifts = profile.drifts
+        self._scale = profile.scale
+        """Of the hardware's times, when what did not pay was last known to hold."""
         self._top = ceiling
         """What the target leaves room for, as was seen, while nothing changed since."""
         self._tried = self._seen = self._waits = self._unused = 0
@@ -85,7 +88,7 @@ class Growth:
         """What to try with the next batch, if its requests have the time; 0 for nothing."""
         if self._pressure < _PATIENCE or self._resting or self._limit >= self._ceiling:
             return 0
-        if self._drifts != self._profile.drifts:
+        if self._has_changed():
             self._forget()
         if not self._tried:
             return self._candidate(rows_per_second)
@@ -120,9 +123,9 @@ class Growth:
         careful = not self._runs and self._unused < _UNUSED
         return self.planned_seconds(rows) * (_CARE if careful else 1.0)
 
-    def tells(self, rows: int, size: int) -> bool:
-        """Whether a batch of `rows` says how fast one of `size` is."""
-        return rows > self._limit and rows >= _ALMOST * size
+    def tells(self, rows: int) -> bool:
+        """Whether a batch of `rows` says something of the size that is to be tried, which is its own at first."""
+        return rows >= _ALMOST * self._tried if self._tried else rows >= self._least_step()
 
     def begin(self, rows: int) -> bool:
         """A batch of `rows` was formed. True when it is a try: above the limit, because `size` told so."""
@@ -138,7 +141,7 @@ class Growth:
     def observe(self, rows: int, seconds: float, rows_per_second: float) -> Step | None:
         """Learns from a batch of about the limit or above it; a step when a size was decided on."""
         if rows <= self._limit:
-            if rows >= _ALMOST * self._limit:
+            if rows > self._limit / 2:  # requests of several rows may leave that much room in each
                 self._usual.append(seconds * self._limit / rows)
             return None
         if not _ALMOST * self._tried <= rows <= self._tried:
@@ -173,6 +176,7 @@ class Growth:
             self._usual.extend(self._runs)
             self._top = self._ceiling
         self._failed = 0 if kept else size
+        self._scale = self._profile.scale
         # Times never fall as sizes grow, so up to this size none can be enough faster per row.
         self._hopeless = 0.0 if kept else size * LEAST_GAIN / (1 + gain)
         self._drop_try()
@@ -181,9 +185,8 @@ class Growth:
     def _candidate(self, rows_per_second: float) -> int:
         """The next of 1.5 and 2 times a power of two, or less where the target wants that."""
         limit = self._limit
-        known = max(limit, self._failed)
-        power = 1 << (known.bit_length() - 1)
-        least = max(known + max(1.0, _LEAST_STEP * known), self._hopeless)
+        power = 1 << (max(limit, self._failed).bit_length() - 1)
+        least = self._least_step()
         rung = next((size for size in (power * 3 // 2, power * 2, power * 3) if size >= least), 0)
         sizes = range(limit + 1, min(rung, 2 * limit, self._top, self._ceiling) + 1)
         for rate in (0.0, rows_per_second):  # what the load of a moment allows it may forbid in the next
@@ -192,14 +195,21 @@ class Growth:
                 return largest
         return 0
 
+    def _least_step(self) -> float:
+        known = max(self._limit, self._failed)
+        return max(known + max(1.0, _LEAST_STEP * known), self._hopeless)
+
     def _allows(self, rows: int, rows_per_second: float) -> bool:
         return self._capacity.allows(rows, self.expected_seconds(rows), self.planned_seconds(rows), rows_per_second)
 
+    def _has_changed(self) -> bool:
+        """Not for each drift: on a busy machine times go up and down all day."""
+        change = self._profile.scale / self._scale
+        return not 1 / _CHANGE < change < _CHANGE
+
     def _forget(self) -> None:
-        self._drifts = self._profile.drifts
         self._failed, self._hopeless, self._top = 0, 0.0, self._ceiling
-        self._usual.clear()
-        self._drop_try()
+        self._scale = self._profile.scale
 
     def _drop_try(self) -> None:
         self._tried = self._seen = self._waits = self._unused = 0

@@ -85,6 +85,11 @@ class ExecutionProfile:
         """What the feedback of late answers multiplies the tail factor by."""
         return self._margin
 
+    @property
+    def scale(self) -> float:
+        """All drifts together: the hardware's times over those of the start."""
+        return self._scale
+
     def padded_size(self, rows: int) -> int:
         return self._padded[min(rows, self.max_batch_size)]
 
