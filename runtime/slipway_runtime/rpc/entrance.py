@@ -29,6 +29,8 @@ class Entrance:
         self._limits = limits
         self._counts = counts
         self._connections = connections
+        self.asked = 0
+        """Calls since the start that were not about health: who looks after the server does not hold up its end."""
         self._idle: dict[Callable[[], object], float] = {}
         """How to end each stream that waits for its client, and since when; the longest first."""
 
@@ -36,6 +38,7 @@ class Entrance:
         """Takes a place until the call has ended; what it came by. Raises `ApiError`."""
         limits, counts = self._limits, self._counts
         counts.begun += 1
+        self.asked += not health
         connection = self._connections.find(context.peer())
         if connection is None:
             raise ApiError(

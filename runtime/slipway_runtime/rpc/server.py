@@ -93,8 +93,8 @@ class GrpcServer:
 
     @property
     def begun_calls(self) -> int:
-        """Since the start."""
-        return self._gateway.counts.begun
+        """Since the start; those about health do not count."""
+        return self._gateway.entrance.asked
 
     async def stop(self, grace_seconds: float) -> None:
         """Accepts nothing new, answers what is in flight, and cancels what is left after `grace_seconds`.

@@ -127,6 +127,10 @@ class RpcServer:
     def address(self) -> str:
         return f"127.0.0.1:{self._server.port}"
 
+    @property
+    def begun_calls(self) -> int:
+        return self._server.begun_calls
+
     def run(self, coroutine: Any, seconds: float = 30) -> Any:
         return self.post(coroutine).result(seconds)
 

@@ -66,6 +66,18 @@ def test_health_follows_the_life_of_the_process(serve: Serve) -> None:
         assert stub.ModelInfer(request_of(1, 2)).model_name == "m"
 
 
+def test_who_only_asks_for_health_does_not_hold_up_the_end(serve: Serve) -> None:
+    server = serve()
+    with grpc.insecure_channel(server.address) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        assert health_of(channel) == SERVING
+        assert stub.ServerReady(service_pb2.ServerReadyRequest()).ready
+        assert server.begun_calls == 0
+        stub.ModelInfer(request_of(1, 2))
+        list(stub.ModelStreamInfer(iter([request_of(1, 2)])))
+        assert server.begun_calls == 2
+
+
 def health_of_unknown(channel: grpc.Channel) -> grpc.StatusCode:
     caught: Any = failed(lambda: health_of(channel, "nobody"))
     code: grpc.StatusCode = caught.code()
