@@ -20,7 +20,8 @@ from tests.monitoring import programs, queries
 from tests.monitoring.server import Prometheus, Target
 from tests.runtime.server import RuntimeServer
 
-pytestmark = pytest.mark.api
+# Two servers are started for each test, one of them with torch.
+pytestmark = [pytest.mark.api, pytest.mark.timeout(600)]
 
 TRACE_ID: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
 RULE_TESTS: Final = Path(queries.__file__).parent / "rules_test.yaml"
