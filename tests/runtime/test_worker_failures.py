@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,10 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slipway_runtime.contract import FailureReason
+from slipway_runtime.contract import ArtifactConfig, FailureReason, Format, RuntimeConfig
 from slipway_runtime.engines.engine import Execution, WorkerCrashedError, WorkerHungError
 from slipway_runtime.engines.worker import process, restarts
 from slipway_runtime.engines.worker.restarts import Cause
+from slipway_runtime.engines.worker.wire import Channel, Load
 from slipway_runtime.engines.worker.worker import State
 from slipway_runtime.failure import StartupError
 from tests.runtime.workers import Workers, children, exists, open_descriptors, open_workers
@@ -299,6 +301,23 @@ def test_a_worker_does_not_outlive_a_killed_gateway(archives: Path, rounds: int)
     while runs(worker):
         assert time.monotonic() < deadline, "the worker goes on without its gateway"
         time.sleep(0.01)
+
+
+def test_a_worker_whose_gateway_ended_before_it_looked_does_not_begin_to_load(tmp_path: Path) -> None:
+    code = tmp_path / "handler.py"
+    code.write_text("import time\ntime.sleep(600)\n")
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    config = RuntimeConfig(name="m", artifact=ArtifactConfig(uri=f"file://{code}", format=Format.PYTHON))
+    Channel(ours).send(Load(str(code), config.model_dump(mode="json"), profile=True))
+    ours.close()
+    command = [sys.executable, "-m", "slipway_runtime.engines.worker", "--descriptor", str(theirs.fileno())]
+    worker = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+    theirs.close()
+    try:
+        assert worker.wait(90) == 0
+    finally:
+        worker.kill()
+        worker.wait()
 
 
 def runs(pid: int) -> bool:

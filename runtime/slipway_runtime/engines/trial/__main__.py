@@ -30,7 +30,7 @@ from slipway_runtime.logs import PATIENCE_SECONDS, LogFormat, configure_logging
 def main(descriptor: int, folder: Path, log_format: LogFormat) -> None:
     """Load and measure the model for a gateway."""
     configure_logging(log_format, patience_seconds=PATIENCE_SECONDS)
-    obey_parent()
+    obey_parent(descriptor)
     with os.fdopen(descriptor, "w", encoding="utf-8", buffering=1) as pipe:
 
         def tell(**message: Any) -> None:

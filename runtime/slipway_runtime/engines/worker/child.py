@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 def serve(end: socket.socket) -> int:
     """Returns the exit code."""
-    _isolate()
+    _isolate(end)
     channel = Channel(end)
     try:
         received = channel.receive()
@@ -65,8 +65,8 @@ def serve(end: socket.socket) -> int:
     return 0
 
 
-def _isolate() -> None:
-    obey_parent()
+def _isolate(end: socket.socket) -> None:
+    obey_parent(end.fileno())
     faulthandler.enable()
     # Where memory runs out the kernel should take the model and leave the gateway, which can say what happened.
     with suppress(OSError, ValueError):
