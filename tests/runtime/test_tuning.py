@@ -153,6 +153,21 @@ def test_where_two_are_worth_it_both_are_kept_and_told(tmp_path: Path, monkeypat
     assert lone.properties["variant"] == Variant.ONNX_RUNTIME, "larger weights are not kept twice"
 
 
+def test_where_no_time_is_left_the_second_takes_over_where_it_was_seen_to_be_faster(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def race(archive: Model, rivals: object, requests: list[Any], *_: object) -> tuple[dict[Variant, Measured], object]:
+        monkeypatch.setattr(tune._Search, "out_of_time", True)
+        sizes.extend(len(inputs["image"]) for inputs in requests)
+        return {Variant.OPTIMIZED: Measured(0.75, 0.7), Variant.ONNX_RUNTIME: Measured(0.4, 0.9)}, {}
+
+    sizes: list[int] = []
+    monkeypatch.setattr(tune, "settle", lambda *_: 0.01)
+    monkeypatch.setattr(tune, "race", race)
+    model = load(Convolution(), [IMAGE])
+    assert model.properties["variant"] == f"ONNXRuntime, OptimizedTorchScript from {sizes[-1]} rows"
+
+
 def test_two_of_which_one_does_not_hold_here_fall_back_to_the_archive(load: Load) -> None:
     choice = f"{Variant.FROZEN}, {Variant.ONNX_RUNTIME} from 4 rows"
     model = load(Optional(), [ROWS], variant=choice)

@@ -136,7 +136,7 @@ def tune(
     measured, failed = race(archive, search.rivals, list(requests.values()), search.deadline_seconds, clock)
     search.dropped |= failed
     chosen = Choice(choose(measured))
-    if seconds >= _PAIRED_SECONDS and path.stat().st_size <= _PAIRED_BYTES and not search.out_of_time:
+    if seconds >= _PAIRED_SECONDS and path.stat().st_size <= _PAIRED_BYTES:
         chosen = _pair(search, measured, chosen, requests, clock)
     notes.choose(chosen)
     return _conclude(search, chosen, measured, perf_counter() - begun)
@@ -151,6 +151,8 @@ def _pair(
         return alone
     lone, many = (search.form(variant) for variant in pair)
     first, last = min(requests), max(requests)
+    if search.out_of_time:
+        return Choice(*pair, from_rows=last)  # where it was seen to be the faster one
     sizes = [first << step for step in range(1, last.bit_length()) if first << step < last]
     shapes: Shapes = {name: array.shape for name, array in requests[first].items()}
     between = {size: make_inputs(search.archive.signature, with_rows(shapes, size), FILLS[0]) for size in sizes}
