@@ -144,6 +144,8 @@ def _options(config: RuntimeConfig) -> list[tuple[str, int]]:
         # Calls that the loop has not taken yet. Beyond the second number they are cancelled without a word.
         ("grpc.server.max_pending_requests", limits.max_connections + SPARE_PLACES),
         ("grpc.server.max_pending_requests_hard_limit", limits.max_connections + 2 * SPARE_PLACES),
+        # 64 KiB of a message may come before the runtime reads it; the probe would let it become megabytes.
+        ("grpc.http2.bdp_probe", 0),
         ("grpc.so_reuseport", 0),  # a port that is taken must not be shared
         ("grpc.keepalive_time_ms", _ALIVE_MILLISECONDS),
         ("grpc.keepalive_timeout_ms", _SILENT_MILLISECONDS),
