@@ -72,6 +72,7 @@ class Delivery:
 
     def refuse(self, parts: Sequence[Slice], wrong: str) -> None:
         """The model gave something else than it promised, which no request is to blame for."""
+        wrong = wrong.rstrip(".")  # it goes into a sentence
         if not self._mismatch_logged:
             self._mismatch_logged = True
             log.error("The model's answer does not fit its signature: %s. This is logged once", wrong)

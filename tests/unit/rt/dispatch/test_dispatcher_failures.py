@@ -11,6 +11,7 @@ from slipway_runtime.engines.engine import WorkerHungError
 from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.model import (
     DeviceMemoryError,
+    OutputError,
     RejectedInputError,
     RowError,
     RowsFailedError,
@@ -170,6 +171,21 @@ def test_outputs_that_do_not_fit_fail_the_batch_and_are_logged_once(
 
     play(scenario)
     assert caplog.text.count("does not fit its signature") == 1
+
+
+def test_a_mismatch_that_the_model_told_in_a_sentence_stays_one(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        client = make_client(ScriptedEngine())
+        ticket = client.submit(1)
+        await settle()
+        client.engine.end(error=OutputError("Output 'y' has 0 rows for a batch of 1."))
+        assert client.code(ticket) == "output_mismatch"
+        assert ticket.error is not None
+        assert str(ticket.error.message).endswith("of 1.")
+        assert ".." not in ticket.error.message
+
+    play(scenario)
+    assert "of 1. This is logged once" in caplog.text
 
 
 @pytest.mark.feature("worker-requests")
