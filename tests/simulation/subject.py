@@ -89,3 +89,40 @@ class Started(Subject):
     def complete(self, batch: Sequence[int], started_at: float, now: float) -> None:
         super().complete(batch, started_at, now)
         self.steps += [step for _, step in self.scheduler.take_steps()]
+
+
+class TwoTargets(Subject):
+    """What the scheduler does not do, and why: it takes the looser target as the deadline, and moves that toward the
+    tighter one, of p95, as soon as more than `aim` of the answers are later than that one."""
+
+    aim = 0.03
+    step = 0.01
+    """Of the way from one target to the other, for each late answer."""
+    least_change_seconds = 0.002
+
+    def __init__(self, hardware: Hardware, rng: np.random.Generator, looser_seconds: float) -> None:
+        super().__init__(hardware, rng)
+        self._tighter = hardware.target_seconds
+        self._spread = looser_seconds - self._tighter
+        self._share = 1.0
+        self._arrived: dict[int, float] = {}
+        self._aim_at(looser_seconds)
+
+    def offer(self, request: int, now: float) -> bool:
+        self._arrived[request] = now
+        return super().offer(request, now)
+
+    def complete(self, batch: Sequence[int], started_at: float, now: float) -> None:
+        super().complete(batch, started_at, now)
+        late = sum(now - self._arrived[request] > self._tighter for request in batch)
+        self._share = min(1.0, max(0.0, self._share - self.step * (late - self.aim * len(batch))))
+        wanted = self._tighter + self._share * self._spread
+        if abs(wanted - self._aimed) > self.least_change_seconds:
+            self._aim_at(wanted)
+
+    def _aim_at(self, seconds: float) -> None:
+        self._aimed = seconds
+        scheduler = self.scheduler
+        scheduler._target_seconds = seconds
+        for lane in scheduler.lanes.values():
+            lane.capacity.plan_for(seconds, lane.arrivals.rows_per_second)
