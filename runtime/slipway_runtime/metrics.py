@@ -14,8 +14,8 @@ from slipway_runtime.dispatch.counts import DispatchCounts
 from slipway_runtime.engines.counts import EngineCounts
 from slipway_runtime.http.counts import HttpCounts
 from slipway_runtime.lifecycle import Lifecycle
-from slipway_runtime.rpc.counts import GrpcCounts
 from slipway_runtime.protocol.mediatypes import choose_media_type
+from slipway_runtime.rpc.counts import GrpcCounts
 from slipway_runtime.telemetry.cgroup import CgroupCollector
 from slipway_runtime.telemetry.counts import RequestCounts
 from slipway_runtime.telemetry.gpu import GpuCollector
