@@ -82,7 +82,7 @@ def test_refuses_a_large_body_before_it_is_sent(linear: RuntimeServer) -> None:
         assert (answer.status, answer.code, answer.json["model"]) == (413, "body_too_large", "linear")
         assert client.is_closed()
     assert refusals(linear, "body_too_large") == before + 1
-    assert 'slipway_runtime_requests_total{code="413",protocol="other",reason="body_too_large"}' in linear.metrics()
+    assert 'slipway_runtime_requests_total{code="413",protocol="predict",reason="body_too_large"}' in linear.metrics()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,17 @@ MAX_URI_BYTES: Final = 8192
 """What nginx and most other servers take."""
 _END: Final = b"\r\n\r\n"
 _HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*[ \t]*")
+_SINGLE: Final = frozenset(
+    {
+        b"authorization",
+        b"content-type",
+        b"inference-header-content-length",
+        b"x-api-key",
+        b"x-priority",
+        b"x-request-timeout-ms",
+    }
+)
+"""Headers that decide what a request is, and that are no lists."""
 
 
 @dataclass(slots=True, eq=False)
@@ -116,8 +127,11 @@ class HeadReader:
             raise invalid_http(f"got the version {version}, expected 1.1 or 1.0.")
         headers = dict(fields)
         # Most requests repeat no header, and then there is nothing to count.
-        if b"host" not in headers or len(headers) < len(fields):
+        repeats = len(headers) < len(fields)
+        if b"host" not in headers or repeats:
             _check_hosts(version, fields)
+        if repeats:
+            _check_repeated(headers, fields)
         if not _HOST.fullmatch(headers.get(b"host", b"")):
             raise invalid_http("its Host header names no host.")
         method = self._parser.get_method()
@@ -157,6 +171,15 @@ def _check_hosts(version: str, fields: list[tuple[bytes, bytes]]) -> None:
     hosts = sum(name == b"host" for name, _ in fields)
     if hosts > 1 or (hosts == 0 and version == "1.1"):
         raise invalid_http(f"it has {hosts} Host headers, expected one.")
+
+
+def _check_repeated(headers: dict[bytes, bytes], fields: list[tuple[bytes, bytes]]) -> None:
+    """A proxy may have read the first of two values, we would read the last."""
+    for name, value in fields:
+        if name in _SINGLE and value != headers[name]:
+            raise invalid_http(f"it has {name.decode()} with two values, expected one.")
+    if sum(name == b"content-encoding" for name, _ in fields) > 1:
+        raise invalid_http("it has content-encoding twice, expected it once.")
 
 
 def _keeps_alive(version: str, headers: dict[bytes, bytes]) -> bool:

@@ -76,7 +76,10 @@ def read_document(body: Buffer, read: Callable[[Any, int], T]) -> T | None:
     `read` returns may refer to the document."""
     if len(body) < _MIN_BYTES or body[0] not in b"{[":
         return None
-    tools = _free.pop() if _free else _Tools()
+    try:
+        tools = _free.pop()
+    except IndexError:
+        tools = _Tools()
     try:
         result = read(tools.parser.parse(body), tools.count_brackets(body))
     except DOUBTS:

@@ -56,6 +56,26 @@ def test_what_needs_a_node_is_one_piece_and_everything_else_goes_by_module() -> 
     assert pieces == ["cluster", "cluster", "tests/api/test_a.py", "tests/api/test_b.py", "tests/unit/api/test_a.py"]
 
 
+def test_every_lane_finds_the_same_tests() -> None:
+    """Lanes refuse to start otherwise. The time of day, or a set's order, in a parameter makes names that differ."""
+    command = [sys.executable, "-m", "pytest", "tests", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    found = [
+        subprocess.run(
+            command,
+            cwd=REPOSITORY,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            timeout=WAIT_SECONDS,
+            check=True,
+        ).stdout.splitlines()
+        for seed in ("1", "2")
+    ]
+    first, second = ([line for line in lines if "::" in line] for lines in found)
+    assert len(first) > 1000
+    assert first == second
+
+
 def test_all_that_needs_a_cluster_is_one_piece_when_there_is_only_one() -> None:
     modules = ("e2e/test_a.py", "api/test_a.py", "api/test_b.py", "unit/test_a.py")
     pieces = [piece_of(f"tests/{module}::test_it", one_cluster=True) for module in modules]

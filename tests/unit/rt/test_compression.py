@@ -94,6 +94,7 @@ def test_members_together_keep_the_limit() -> None:
         (zlib.compress(BODY) + b"tail", b"deflate"),
         (zlib.compress(BODY)[:-1], b"deflate"),
     ],
+    ids=["nothing", "text", "cut-gzip", "gzip-and-more", "deflate-and-more", "cut-deflate"],
 )
 def test_a_body_that_is_not_what_its_header_says_is_refused(body: bytes, encoding: bytes) -> None:
     with pytest.raises(ApiError, match="as Content-Encoding says") as caught:

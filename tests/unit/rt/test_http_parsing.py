@@ -51,6 +51,19 @@ def outcome(pieces: list[bytes]) -> tuple[object, ...]:
     return head.method, head.path, head.query, head.headers, head.length_bytes, head.keep_alive, rest
 
 
+def test_a_header_of_one_value_is_not_taken_from_two() -> None:
+    def head(*lines: bytes) -> tuple[object, ...]:
+        return outcome([b"\r\n".join((b"POST / HTTP/1.1", b"Host: a", *lines, b"", b""))])
+
+    refused = (400, "invalid_http")
+    assert head(b"Inference-Header-Content-Length: 2", b"inference-header-content-length: 3") == refused
+    assert head(b"Content-Type: image/png", b"Accept: a", b"Content-Type: application/json") == refused
+    assert head(b"Authorization: Bearer a", b"Authorization: Bearer b") == refused
+    assert head(b"Content-Encoding: gzip", b"Content-Encoding: gzip") == refused
+    assert head(b"Content-Type: image/png", b"Content-Type: image/png")[0] == b"POST"
+    assert head(b"Accept: a", b"Accept: b")[0] == b"POST"
+
+
 @given(st.lists(st.integers(0, 1000), max_size=12))
 def test_a_head_is_the_same_however_it_arrives(places: list[int]) -> None:
     head, rest = read(cut(HEAD + b"hello\r\n\r\nmore", places))

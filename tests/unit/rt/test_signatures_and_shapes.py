@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from slipway_runtime.models.signature import Signature
 from slipway_runtime.protocol.predict import PredictCodec
-from slipway_runtime.protocol.tensors import MOST_OF_EMPTY
+from slipway_runtime.protocol.tensors import MOST_OF_EMPTY, MOST_STRINGS
 from slipway_runtime.protocol.v1 import V1Codec
 from slipway_runtime.protocol.v2 import V2Codec
 from slipway_runtime.protocol.v2.answer import classify
@@ -105,6 +105,21 @@ def test_a_tensor_without_values_has_sizes_that_can_be_computed() -> None:
         assert "multiply to at most 1048576" in error.message
     large = signature({"x": ("FP32", [-1, 3, 1024, 1024])}, {"y": ("FP32", [-1])})
     assert v2(large, tensor([0, 3, 1024, 1024], data=[])).inputs["x"].shape == (0, 3, 1024, 1024)
+
+
+def test_strings_are_as_many_as_can_be_read_without_keeping_others_waiting() -> None:
+    """Two bytes in a body are sixty in memory; four of nothing are an element too."""
+    words, most = MODELS["words"], MOST_STRINGS
+    for shape in ([most + 1, 1], [1, most + 1], [2**62, 2**62]):
+        for raw in (None, b""):
+            more = {"data": ["a"]} if raw is None else {"parameters": {"binary_data_size": 0}}
+            error = refused(
+                lambda s=shape, m=more, r=raw: v2(words, tensor(s, "BYTES", **m), r), 400, "too_many_strings"
+            )  # type: ignore[misc]
+            assert "expected at most 1048576 in one request" in error.message
+    raw = b"\0" * (4 * most)
+    content = tensor([1, most], "BYTES", parameters={"binary_data_size": len(raw)})
+    assert v2(words, content, raw).inputs["x"].shape == (1, most)
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (2, 0), (0, 0), (0,)])
