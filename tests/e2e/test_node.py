@@ -121,6 +121,8 @@ def apply_web(objects: Objects, image: str) -> None:
     for manifest in (deployment, service, ingress):
         objects.apply(manifest)
     objects.kubectl("rollout", "status", "deployment/web", f"--timeout={PULL_SECONDS:.0f}s")
+    # kube-proxy learns of the endpoints a moment after the API server.
+    wait_until(lambda: answers(cluster_ip(objects)), "the Service leads to its pods")
 
 
 def get(address: str, host: str = "") -> tuple[int, str]:
@@ -134,6 +136,14 @@ def get(address: str, host: str = "") -> tuple[int, str]:
         connection.close()
 
 
+def answers(address: str, host: str = "") -> bool:
+    """Whether the page comes from there; no connection is an answer too."""
+    try:
+        return get(address, host) == (200, TEXT)
+    except OSError:
+        return False
+
+
 def host(objects: Objects) -> str:
     """A name that no other namespace's Ingress claims."""
     return f"{objects.namespace}.example.com"
@@ -142,10 +152,7 @@ def host(objects: Objects) -> str:
 def wait_routed(address: str | None, objects: Objects) -> None:
     """The Ingress controller learns of a route a moment after the API server."""
     assert address is not None
-    wait_until(
-        lambda: get(address, host(objects)) == (200, TEXT),
-        lambda: f"the Ingress still answers {get(address, host(objects))}",
-    )
+    wait_until(lambda: answers(address, host(objects)), lambda: f"the Ingress answers {get(address, host(objects))}")
 
 
 def cluster_ip(objects: Objects) -> str:
