@@ -77,9 +77,10 @@ def over_raw(results: Results, cell: Cell, server: str) -> Figure | None:
     """Requests per second over the rows per second of raw torch in the same round, at its best batch size."""
     ours = results.samples.get(cell.key, {}).get(server, [])
     raw = results.raw.get(cell.workload, [])
+    best = best_batch(raw) if raw else 0
     return figure(
         [
-            outcome.requests_per_second / sizes[best_batch(raw)][0]
+            outcome.requests_per_second / sizes[best][0]
             for outcome, sizes in zip(ours, raw, strict=False)
             if outcome.right
         ]

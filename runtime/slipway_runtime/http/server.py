@@ -28,7 +28,7 @@ from slipway_runtime.http.line import PendingReply
 from slipway_runtime.http.rules import Rules
 from slipway_runtime.http.tls import Certificate
 from slipway_runtime.http.wire import new_request_id, send_error
-from slipway_runtime.protocol.errors import ApiError
+from slipway_runtime.protocol.errors import ApiError, internal_error
 from slipway_runtime.telemetry.record import RequestRecord
 
 TICK_SECONDS: Final = 0.25
@@ -301,5 +301,5 @@ class HttpServer:
 
     def fail(self, reply: PendingReply) -> None:
         """A fault of the runtime."""
-        error = ApiError(500, "internal", f"The runtime failed; its log has the cause under {reply.request_id}.")
+        error = internal_error(reply.request_id)
         send_error(reply, error, request_id=reply.request_id, model=self.rules.model)

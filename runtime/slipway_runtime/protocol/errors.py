@@ -49,6 +49,11 @@ def unknown_model(given: str, served: str) -> ApiError:
     )
 
 
+def internal_error(request_id: str) -> ApiError:
+    """For what only the log may tell, which has it under `request_id`."""
+    return ApiError(500, "internal", f"The runtime failed; its log has the cause under {request_id}.")
+
+
 def bad_request(code: str, message: str, **details: Any) -> ApiError:
     """400, with `details` about the one part that is wrong."""
     return ApiError(400, code, message, details=[details] if details else ())

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from random import getrandbits
 from typing import Any, Final
-from urllib.parse import unquote
 
 from slipway_runtime.http.auth import ApiKeys, presented_key
 from slipway_runtime.protocol.errors import ApiError
+from slipway_runtime.rpc.sockets import split_peer
 from slipway_runtime.telemetry.record import RequestRecord
 
 _REQUEST_ID_LIMIT: Final = 128
@@ -33,11 +33,9 @@ def request_id_of(headers: Headers) -> str:
 
 
 def peer_address(peer: str) -> str:
-    """`ipv4:127.0.0.1:4711` or `ipv6:%5B::1%5D:4711` without what is not the address."""
-    kind, _, rest = peer.partition(":")
-    if kind not in ("ipv4", "ipv6"):
-        return peer
-    return unquote(rest).rpartition(":")[0].strip("[]")
+    """Without what is not the address."""
+    ends = split_peer(peer)
+    return peer if ends is None else ends[0]
 
 
 def new_record(path: str, headers: Headers, context: Any) -> RequestRecord:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ class Description:
     model: Callable[[], Answer]
     config: Callable[[], Answer]
     statistics: Callable[[], Answer]
-    index: Callable[[bool], list[Answer]]
+    index: Callable[[bool], Sequence[Answer]]
     """Of the repository; True asks for the models that are ready alone."""
 
 

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from slipway_runtime.dispatch.ticket import Ticket
 from slipway_runtime.protocol.codec import Decoded
 from slipway_runtime.protocol.errors import ApiError
-from slipway_runtime.rpc.call import Headers, check_key, seconds_left
+from slipway_runtime.rpc.call import Headers, check_key, new_record, seconds_left
 from slipway_runtime.rpc.connections import Connection
 from slipway_runtime.rpc.messages import SERVICE, ModelInferRequest, ModelStreamInferResponse
 from slipway_runtime.rpc.service import Backend, Gateway, abort, begin_call, give_up
@@ -193,7 +193,7 @@ class _Stream:
             self._changed.set()
 
     def _begin(self, message: bytes) -> _Item:
-        record, _ = begin_call(self._context, STREAM_PATH)
+        record = new_record(STREAM_PATH, self._headers, self._context)
         record.protocol, record.bytes_in = "grpc", len(message)
         gateway = self._gateway
         gateway.telemetry.begin(record, self._headers.get("traceparent"))

@@ -51,8 +51,6 @@ def backend_of(served: Served, dispatch: Dispatch, concurrency: Concurrency) -> 
         model=lambda: model,
         config=lambda: configuration,
         statistics=lambda: statistics_answer(name, served.statistics.model_statistics()),
-        index=lambda ready: [
-            entry for entry in repository_index(name, served.lifecycle.ready) if not ready or entry["state"] == "READY"
-        ],
+        index=lambda ready: repository_index(name, served.lifecycle.ready, only_ready=ready),
     )
     return Backend(GrpcCodec(name, loaded.signature), dispatch, description, concurrency)

@@ -16,7 +16,7 @@ from slipway_runtime.dispatch.ticket import Dispatch
 from slipway_runtime.http.auth import ApiKeys
 from slipway_runtime.http.budget import ByteBudget
 from slipway_runtime.lifecycle import Lifecycle
-from slipway_runtime.protocol.errors import ApiError
+from slipway_runtime.protocol.errors import ApiError, internal_error
 from slipway_runtime.rpc.call import Headers, check_key, headers_of, new_record, request_id_of
 from slipway_runtime.rpc.codec import GrpcCodec
 from slipway_runtime.rpc.connections import Connection, Connections
@@ -162,7 +162,7 @@ class Gateway:
         """The error as clients see it, noted in the record and counted where it is about a limit."""
         if not isinstance(error, ApiError):
             log.error("A request failed inside the runtime", exc_info=error, extra={"request_id": record.request_id})
-            error = ApiError(500, "internal", f"The runtime failed; its log has the cause under {record.request_id}.")
+            error = internal_error(record.request_id)
         record.status, record.code = error.status, error.code
         self.counts.note(error.code)
         return error

@@ -47,15 +47,21 @@ def received_bytes(port: int) -> dict[Address, int] | None:
 
 
 def address_of(peer: str) -> Address | None:
-    """From `ipv4:127.0.0.1:4711` or `ipv6:%5B::1%5D:4711`, as gRPC writes it; None for what is no TCP."""
+    """None for what is no TCP."""
+    ends = split_peer(peer)
+    try:
+        return None if ends is None else (_plain(ip_address(ends[0])), int(ends[1]))
+    except ValueError:
+        return None
+
+
+def split_peer(peer: str) -> tuple[str, str] | None:
+    """Address and port of `ipv4:127.0.0.1:4711` or `ipv6:%5B::1%5D:4711`, as gRPC writes it; None for no TCP."""
     kind, _, rest = peer.partition(":")
     if kind not in ("ipv4", "ipv6"):
         return None
     host, _, port = unquote(rest).rpartition(":")
-    try:
-        return _plain(ip_address(host.strip("[]"))), int(port)
-    except ValueError:
-        return None
+    return host.strip("[]"), port
 
 
 def _dump(kernel: socket.socket, family: int, port: int) -> Iterator[tuple[Address, int]]:

@@ -15,7 +15,7 @@ from slipway_runtime.http.exchange import Reply, Request
 from slipway_runtime.http.wire import send_error
 from slipway_runtime.protocol.codec import Buffer, Codec, Decoded, Payload
 from slipway_runtime.protocol.compression import MIN_COMPRESSED_BYTES, choose_encoding, compress, decompress
-from slipway_runtime.protocol.errors import ApiError
+from slipway_runtime.protocol.errors import ApiError, internal_error
 from slipway_runtime.protocol.v2.metadata import MODEL_VERSION
 from slipway_runtime.telemetry.record import RequestRecord
 from slipway_runtime.telemetry.telemetry import Telemetry
@@ -230,7 +230,7 @@ class _Call:
             return
         if not isinstance(error, ApiError):
             log.error("A request failed inside the runtime", exc_info=error, extra={"request_id": record.request_id})
-            error = ApiError(500, "internal", f"The runtime failed; its log has the cause under {record.request_id}.")
+            error = internal_error(record.request_id)
         record.status, record.code = error.status, error.code
         send_error(self._reply, error, request_id=record.request_id, model=self._desk.model)
         self._end()

@@ -13,7 +13,7 @@ from slipway_runtime.http.asgi import REQUEST_KEY, App, Message, Receive, Scope,
 from slipway_runtime.http.exchange import Request
 from slipway_runtime.http.head import Head
 from slipway_runtime.lifecycle import Lifecycle
-from slipway_runtime.protocol.errors import ApiError
+from slipway_runtime.protocol.errors import ApiError, internal_error
 from slipway_runtime.protocol.paths import protocols_for
 from slipway_runtime.serving.exchange import SCOPE_KEY, Exchange, error_response, json_response
 from slipway_runtime.telemetry.record import RequestRecord
@@ -93,8 +93,7 @@ class Gate:
         except Exception:
             log.exception("A request failed inside the runtime", extra={"request_id": record.request_id})
             if not record.status:  # else the answer has begun, and it is too late for another
-                message = f"The runtime failed; its log has the cause under {record.request_id}."
-                response = error_response(ApiError(500, "internal", message), exchange, self._config.name)
+                response = error_response(internal_error(record.request_id), exchange, self._config.name)
                 await response(scope, receive, send)
 
     def _finish(self, record: RequestRecord, traceparent: bytes | None) -> None:
