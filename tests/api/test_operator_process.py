@@ -12,6 +12,7 @@ from tests.cluster import process
 from tests.cluster.lifecycle import Cluster
 from tests.fixtures.objects import Objects
 from tests.fixtures.operator import Models, OperatorProcess, operator_process
+from tests.fixtures.waiting import wait_until
 
 pytestmark = pytest.mark.api
 
@@ -93,6 +94,8 @@ def test_it_needs_no_more_rights_than_its_table_lists(models: Models, operator: 
 def test_it_serves_the_whole_cluster_when_no_namespace_is_named(
     cluster: Cluster, models: Models, objects: Objects, tmp_path: Path
 ) -> None:
+    # Nothing can be made in a namespace that ends, and the server says so with a 403 as well.
+    wait_until(lambda: "Terminating" not in objects.kubectl("get", "namespaces"), "other tests' namespaces are gone")
     everywhere = operator_process(cluster, objects, tmp_path, cluster_wide=True)
     everywhere.start()
     try:

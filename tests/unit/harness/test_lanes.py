@@ -133,7 +133,8 @@ def test_a_failure_in_any_lane_fails_the_run_and_the_table_tells_of_every_tier(t
     table = dict(line.split(maxsplit=1) for line in text.partition(" tiers ")[2].splitlines() if " in " in line)
     assert (table["e2e"][:8], table["api"][:8], table["unit"][:8]) == ("2 passed", "1 failed", "1 passed"), text
     assert "what should be" in text
-    assert "FAILED tests/api/test_wrong.py::test_is_wrong" in text.splitlines()[-2]
+    summary = text.partition(" short test summary info ")[2]
+    assert "FAILED tests/api/test_wrong.py::test_is_wrong" in summary
 
 
 def test_an_interrupt_ends_every_lane_and_leaves_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
