@@ -47,6 +47,12 @@ class Lane:
             return self.growth.expected_seconds(rows)
         return self.profile.median_seconds(rows)
 
+    def planned_seconds(self, rows: int) -> float:
+        """What the target's quantile of such batches takes at most."""
+        if self.growth is not None and rows > self.capacity.largest:
+            return self.growth.planned_seconds(rows)
+        return self.profile.planned_seconds(rows)
+
     def remaining_seconds(self, entry: Entry) -> float:
         """Time to compute the entry from now on, if nothing else ran: planned for its last batch, median before."""
         whole, last = divmod(entry.rows, self.capacity.batch_limit)

@@ -7,6 +7,7 @@ when a wake-up is due, and reports each batch as it ends. Nothing here runs a mo
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from operator import attrgetter
 from typing import Final
 
 from slipway_runtime.batching.admission import Outlook, finish_seconds, refuse
@@ -27,6 +28,10 @@ PRIORITY_SHARE: Final = 0.25
 MARGIN_STEP: Final = 0.005
 """Smaller changes of the margin are not worth computing the curves again."""
 
+
+_VAGUE_SHARE: Final = 0.05
+"""Of the target: where the end of a batch is less certain than this, forming the next one ahead of it would cost more
+answers than the pause between them."""
 
 _NOTHING: Final = Decision()
 _NEVER: Final = float("-inf")
@@ -109,17 +114,20 @@ class Scheduler:
         if not self._entries:
             return _NOTHING
         dropped = self.expire(now)
+        start = now
         if not self.has_free_executor:
-            if not ahead:
+            running = min(self._running.values(), key=attrgetter("predicted_end"), default=None)
+            if not ahead or running is None or self._ends_too_vaguely(running, now):
                 return Decision(None, tuple(dropped))
-            now = max(now, min(batch.predicted_end for batch in self._running.values()))
+            start = max(now, running.predicted_end)
+            now = max(now, running.planned_end) if self.policy.sheds_at_target else start
         wakes: list[float] = []
         for lane in self._lanes_by_urgency():
             if not self._alone:
                 dropped += self._refuse_all(lane, drop_late(lane, self.policy, now), now)
             formation = form(lane, self.policy, now)
             if formation.parts:
-                return Decision(self._start(lane, formation.parts, now), tuple(dropped))
+                return Decision(self._start(lane, formation.parts, start), tuple(dropped))
             if formation.wait_until is not None:
                 wakes.append(formation.wait_until)
         return Decision(None, tuple(dropped), min(wakes, default=None))
@@ -143,7 +151,8 @@ class Scheduler:
         lane.arrivals.observe(now, rows)
         self._batches += 1
         padded = max(rows, profile.padded_size(rows))
-        return Batch(self._batches, bucket, (), rows, padded, now, profile.median_seconds(rows))
+        median, planned = profile.median_seconds(rows), profile.planned_seconds(rows)
+        return Batch(self._batches, bucket, (), rows, padded, now, median, planned)
 
     def complete_at_once(self, batch: Batch, answers: int, late: int, now: float) -> None:
         """Learns from a batch of `at_once` with so many answers, of which `late` missed the target."""
@@ -294,6 +303,14 @@ class Scheduler:
     def _first_entry(self) -> Entry:
         return next(iter(self._entries.values()))[0]
 
+    def _ends_too_vaguely(self, running: Batch, now: float) -> bool:
+        """Whether requests that are chosen before the batch ends could be late, and wait better until it has ended."""
+        if not self.policy.sheds_at_target:
+            return False
+        return now > running.planned_end or (
+            running.planned_seconds - running.predicted_seconds > _VAGUE_SHARE * self._target_seconds
+        )
+
     def _compare_with_target(self, lane: Lane, answers: int, late: int) -> bool:
         self._feedback.observe(answers, late, lane.profile.tail_factor)
         if abs(self._feedback.margin - lane.profile.margin) < MARGIN_STEP:
@@ -317,6 +334,7 @@ class Scheduler:
             padded_rows=max(rows, lane.profile.padded_size(rows)),
             started_at=now,
             predicted_seconds=lane.expected_seconds(rows),
+            planned_seconds=lane.planned_seconds(rows),
             tried=tried,
         )
         self._running[batch.id] = batch

@@ -51,12 +51,18 @@ class Batch:
     """The size to execute: the next allowed one."""
     started_at: float
     predicted_seconds: float
+    planned_seconds: float
+    """What the target's quantile of such batches takes at most."""
     tried: bool = False
     """Larger than the limit, to find out whether that pays."""
 
     @property
     def predicted_end(self) -> float:
         return self.started_at + self.predicted_seconds
+
+    @property
+    def planned_end(self) -> float:
+        return self.started_at + self.planned_seconds
 
 
 class Reason(StrEnum):

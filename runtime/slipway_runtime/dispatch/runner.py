@@ -152,23 +152,24 @@ class Runner:
             self._close(piece.run)
             return
         self._executing += 1
-        ahead = self._engine.available == 0
         self._engine.start(
             Execution(
                 inputs,
-                lambda execution: self._ended(piece, execution, rows, ahead),
+                lambda execution: self._ended(piece, execution, rows),
                 piece.run.limit_seconds,
                 expected_seconds,
+                lambda: self._follow(piece.run),
             )
         )
 
-    def _ended(self, piece: Piece, execution: Execution, rows: int | None, ahead: bool) -> None:
+    def _follow(self, run: Run) -> None:
+        """The batch lay in the engine behind another one, whose end was only expected when it began."""
+        run.batch.started_at = self._clock()
+
+    def _ended(self, piece: Piece, execution: Execution, rows: int | None) -> None:
         """The next batch starts before the answers of this one are written."""
         self._executing -= 1
         execution.ended_at = self._clock()
-        if ahead:
-            # It lay in the engine behind another batch; only now is it known since when it was computed.
-            piece.run.batch.started_at = execution.ended_at - execution.occupied_seconds
         error = execution.error
         if error is not None and not isinstance(error, RowsFailedError):
             self._recover(piece, error)

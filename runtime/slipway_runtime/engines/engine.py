@@ -49,6 +49,10 @@ class LoadedModel:
     """For the model's metadata: what the tuner chose and why, threads, workers."""
 
 
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
 Layout = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
 """Name to whole shape (rows first) and element type."""
 
@@ -65,6 +69,8 @@ class Execution:
     """Longer than this is a hang."""
     expected_seconds: float = 0.0
     """How long it is expected to take; 0 when nothing is. An engine may ask for the next batch shortly before."""
+    followed: Callable[[], None] = _nothing
+    """Called in the loop's thread when the batch ended that this one lay in the engine behind."""
     outputs: Mapping[str, Array] | None = None
     """Borrowed until `Engine.release`."""
     error: PredictionError | None = None
@@ -72,8 +78,6 @@ class Execution:
     """Of the model alone."""
     ended_at: float = 0.0
     """By the dispatcher's clock, when it heard of the end; the answers are written after that."""
-    occupied_seconds: float = 0.0
-    """How long it kept its slot: with the way to the model and back, without the time behind another batch."""
     worker: str = ""
     """Which worker process computed it, by its number; empty where the gateway did."""
     handle: Any = None

@@ -101,7 +101,7 @@ class InProcessEngine:
     def _run_inline(self, execution: Execution) -> None:
         begun, computed = perf_counter(), thread_time()
         execution.outputs, execution.error = self._predict(execution)
-        seconds = execution.compute_seconds = execution.occupied_seconds = perf_counter() - begun
+        seconds = execution.compute_seconds = perf_counter() - begun
         # A thread that only had to wait for its CPU would be late in any other place as well.
         if seconds > _BLOCKED_SECONDS and thread_time() - computed > _BLOCKED_SECONDS:
             self._leave_loop(seconds)
@@ -139,7 +139,7 @@ class InProcessEngine:
         self._limit.cancel()
         self._running = None
         execution.outputs, execution.error = answer
-        execution.compute_seconds = execution.occupied_seconds = seconds
+        execution.compute_seconds = seconds
         execution.done(execution)
 
     def _give_up(self, execution: Execution) -> None:

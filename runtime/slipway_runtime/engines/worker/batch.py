@@ -38,8 +38,6 @@ class Batch:
     places: Sequence[Place]
     outputs: Slab
     sequence: int
-    begun_at: float = 0.0
-    """By `perf_counter`, when the worker was free for it."""
     returned: bool = False
     """The worker is through with it. A process that was lost may write until it has ended, and so is not."""
     kept: bool = False

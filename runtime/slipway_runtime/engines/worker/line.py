@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from time import perf_counter
 from typing import Final
 
 from slipway_runtime.engines.worker.batch import Batch
@@ -51,12 +50,11 @@ class Line:
 
     def finish(self) -> None:
         """The head is done; the worker goes on with the one behind it."""
-        batch = self._batches.popleft()
-        now = perf_counter()
-        batch.execution.occupied_seconds = now - batch.begun_at
+        self._batches.popleft()
         self._end()
         if self._batches:
             self._begin(self._batches[0])
+            self._batches[0].execution.followed()
 
     def clear(self) -> list[Batch]:
         """All that were there: the first one had begun."""
@@ -70,7 +68,6 @@ class Line:
         self._timer.close()
 
     def _begin(self, batch: Batch) -> None:
-        batch.begun_at = perf_counter()
         execution = batch.execution
         self._hang_timer = self._loop.call_later(execution.limit_seconds, self._hung, batch)
         expected = execution.expected_seconds

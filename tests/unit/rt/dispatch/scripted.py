@@ -90,6 +90,9 @@ class ScriptedEngine:
     def end(self, position: int = 0, error: PredictionError | None = None, *, dies: bool = False) -> None:
         """Ends a running batch; with `dies` its slot goes with it."""
         execution = self.running.pop(position)
+        slots = self.slots - self.down
+        if position < slots <= len(self.running):
+            self.running[slots - 1].followed()
         if dies:
             self.down += 1
         if error is None:
@@ -100,7 +103,7 @@ class ScriptedEngine:
             except PredictionError as raised:
                 error = raised
         execution.error = error
-        execution.compute_seconds = execution.occupied_seconds = 0.001
+        execution.compute_seconds = 0.001
         execution.done(execution)
 
     def come_back(self) -> None:
