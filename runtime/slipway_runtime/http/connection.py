@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from slipway_runtime.http.asgi import AsgiReply
@@ -213,7 +212,7 @@ class Connection(asyncio.BufferedProtocol):
             head.query,
             head.headers,
             body,
-            intake.arrived_at or perf_counter(),
+            intake.arrived_at or server.received_at(),
             intake.started_at,
             self.client,
             choose_request_id(head.headers.get(b"x-request-id")),

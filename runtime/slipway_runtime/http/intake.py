@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from time import perf_counter
 from typing import Final, Protocol
 
 import numpy as np
@@ -12,6 +11,7 @@ from slipway_runtime.http.chunked import ChunkedBody
 from slipway_runtime.http.head import Head, HeadReader, check_expectation
 from slipway_runtime.http.heads import KnownHeads
 from slipway_runtime.http.rules import Rules
+from slipway_runtime.http.turnclock import TurnClock
 from slipway_runtime.protocol.codec import Buffer
 from slipway_runtime.protocol.errors import ApiError
 
@@ -25,6 +25,7 @@ class House(Protocol):
     budget: ByteBudget
     heads: KnownHeads
     now: float
+    received_at: TurnClock
 
     def admit(self, head: Head) -> None:
         """Before the body is read. Raises `ApiError`."""
@@ -121,7 +122,7 @@ class Intake:
         if reader is not None:
             stop = reader.feed(data, start)
         else:
-            self.started_at = self.arrived_at or perf_counter()
+            self.started_at = self.arrived_at or self._house.received_at()
             known = self._house.heads.find(data, start)
             if known is not None:
                 return self._begin(known.head, data, start + known.size_bytes, waits=False)

@@ -27,6 +27,7 @@ from slipway_runtime.http.hurry import Hurry
 from slipway_runtime.http.line import PendingReply
 from slipway_runtime.http.rules import Rules
 from slipway_runtime.http.tls import Certificate
+from slipway_runtime.http.turnclock import TurnClock
 from slipway_runtime.http.wire import new_request_id, send_error
 from slipway_runtime.protocol.errors import ApiError, internal_error
 from slipway_runtime.telemetry.record import RequestRecord
@@ -75,6 +76,7 @@ class HttpServer:
         self.buffer = memoryview(bytearray(_RECEIVE_BYTES))
         """Shared by all connections: what is in it is taken out before the loop goes on."""
         self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]
+        self.received_at = TurnClock()
         self.now = 0.0
         """The loop's time at the last tick."""
         self.date_line = b""

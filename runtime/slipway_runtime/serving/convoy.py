@@ -97,9 +97,12 @@ class Convoy:
             return False
         if self._concurrency is not None and not self._concurrency.take():
             return False  # and is refused on the usual way
-        if not self._waiting:
+        if self._waiting:
+            received_at = self._waiting[0][4]  # it could be read by then, and only waited for its place in the turn
+        else:
+            received_at = self._clock()
             self._loop.call_soon(self._turn)
-        self._waiting.append((caller, data, begin, template, self._clock(), request_id))
+        self._waiting.append((caller, data, begin, template, received_at, request_id))
         return True
 
     def give_back(self, caller: Caller) -> None:
