@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import mean
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,8 @@ SECONDS = 20.0
 WITHIN_SECONDS = 12.0
 """By then batches are to be as large as those of a policy that knew from the start."""
 SEED = 11
+SEEDS = (11, 12, 13)
+"""Where one burst or one spike would decide."""
 SERVED_P99 = 1.02
 AS_GOOD = 0.03
 """Of the offered requests: how far growing may stay behind knowing."""
@@ -25,12 +29,17 @@ KNEED = Hardware("8 ms + 0.8 ms per row, 1.8 times that beyond 24 rows", 0.008, 
 
 
 def play(
-    factory: PolicyFactory, hardware: Hardware, arrivals: str, load: float, slow_down: SlowDown | None = None
+    factory: PolicyFactory,
+    hardware: Hardware,
+    arrivals: str,
+    load: float,
+    slow_down: SlowDown | None = None,
+    seed: int = SEED,
 ) -> tuple[Subject, Result]:
-    arrived = ARRIVALS[arrivals](np.random.default_rng(SEED), load * hardware.rows_per_second, SECONDS)
-    policy = factory(hardware, np.random.default_rng(SEED + 1))
+    arrived = ARRIVALS[arrivals](np.random.default_rng(seed), load * hardware.rows_per_second, SECONDS)
+    policy = factory(hardware, np.random.default_rng(seed + 1))
     assert isinstance(policy, Subject)
-    return policy, simulate(policy, arrived, hardware, np.random.default_rng(SEED + 2), slow_down=slow_down)
+    return policy, simulate(policy, arrived, hardware, np.random.default_rng(seed + 2), slow_down=slow_down)
 
 
 def growing(measured: int) -> PolicyFactory:
@@ -62,8 +71,8 @@ def test_batches_grow_to_what_the_policy_that_knew_answers_in_time(name: str, lo
 @pytest.mark.parametrize("load", [0.95, 1.2])
 @pytest.mark.parametrize("hardware", [HARDWARE["gpu"], HARDWARE["padded"], KNEED], ids=["gpu", "padded", "kneed"])
 def test_what_is_tried_in_bursts_keeps_the_promise_to_those_that_are_answered(hardware: Hardware, load: float) -> None:
-    _, grown = play(growing(4), hardware, "bursty", load)
-    assert served_quantile([grown], hardware.quantile) <= SERVED_P99 * hardware.target_seconds
+    grown = [play(growing(4), hardware, "bursty", load, seed=seed)[1] for seed in SEEDS]
+    assert served_quantile(grown, hardware.quantile) <= SERVED_P99 * hardware.target_seconds
 
 
 @pytest.mark.parametrize("load", [0.95, 1.2])
@@ -106,10 +115,13 @@ def test_a_machine_that_was_throttled_at_start_serves_at_full_speed_once_it_is_n
     def factory(hardware: Hardware, rng: np.random.Generator) -> Started:
         return Started(throttled, rng, 16, ceiling=64)
 
-    policy, result = play(factory, hardware, "Poisson", 0.95)
-    assert policy.scheduler.reference.capacity.largest > 32
-    _, known = play(Subject, hardware, "Poisson", 0.95)
-    assert in_target_late(result, hardware) >= in_target_late(known, hardware) - AS_GOOD
+    answered, possible = [], []
+    for seed in SEEDS:
+        policy, result = play(factory, hardware, "Poisson", 0.95, seed=seed)
+        assert policy.scheduler.reference.capacity.largest > 32
+        answered.append(in_target_late(result, hardware))
+        possible.append(in_target_late(play(Subject, hardware, "Poisson", 0.95, seed=seed)[1], hardware))
+    assert mean(answered) >= mean(possible) - AS_GOOD
 
 
 def test_what_did_not_pay_is_tried_again_after_the_hardware_changed() -> None:

@@ -28,7 +28,6 @@ _SPIKE: Final = 1.5
 """A single run counts for the median at most this many times the median; the tail counts it whole."""
 _RATIO_LIMIT: Final = 5.0
 _RATIOS: Final = 512
-_KEPT_RATIOS: Final = 64
 _DRIFT_WINDOW: Final = 16
 _DRIFT_BAND: Final = (0.9, 1.1)
 _REFRESH_EVERY: Final = 16
@@ -71,6 +70,8 @@ class ExecutionProfile:
         self._scale = 1.0
         self._margin = 1.0
         self._batches = 0
+        self._drifted_at = -_RATIOS - 1
+        """By the count of batches."""
         self._learned_seconds = 0.0
         self.drifts = 0
         self._refresh()
@@ -184,7 +185,12 @@ class ExecutionProfile:
         drift = sorted(self._recent)[_DRIFT_WINDOW // 2]
         self._scale *= drift
         self._local = [seconds * drift for seconds in self._local]
-        self._ratios = deque([ratio / drift for ratio in list(self._ratios)[-_KEPT_RATIOS:]], maxlen=_RATIOS)
+        if self._batches - self._drifted_at > _RATIOS:
+            # Of a change that is rare the wrong predictions say nothing; those of a machine that wavers are its tail.
+            for _ in range(min(_DRIFT_WINDOW, len(self._ratios))):
+                self._ratios.pop()
+            self._ratios += [ratio / drift for ratio in self._recent]
+        self._drifted_at = self._batches
         self._recent.clear()
         self._recent_faster = self._recent_slower = 0
         self.drifts += 1

@@ -65,6 +65,25 @@ def test_a_slow_down_of_the_machine_is_followed_within_a_few_batches() -> None:
     assert profile.drifts >= 1
 
 
+def test_a_slow_down_that_happens_once_is_no_reason_to_be_careful_afterwards() -> None:
+    profile = seeded()
+    feed(profile, linear, 100)
+    before = profile.tail_factor
+    feed(profile, lambda rows: 1.5 * linear(rows), 40)
+    assert profile.tail_factor == pytest.approx(before, rel=0.05)
+
+
+def test_on_a_machine_that_wavers_planning_covers_how_it_does() -> None:
+    """The curves follow each change, always a few batches late."""
+    profile = seeded()
+    for _ in range(10):
+        feed(profile, linear, 25)
+        feed(profile, lambda rows: 1.3 * linear(rows), 25)
+    assert profile.drifts >= 10
+    feed(profile, linear, 25)
+    assert profile.planned_seconds(32) >= 1.25 * linear(32)
+
+
 def test_a_wrong_warm_up_is_corrected_by_traffic() -> None:
     profile = seeded(lambda rows: 3 * linear(rows))
     feed(profile, linear, 200, spread=0.05)
