@@ -10,6 +10,9 @@ LEAST_GAIN: Final = 1.05
 """A doubling that adds less throughput than this is not worth its latency."""
 _DEAR_SHARE: Final = 1 / 20
 """Of the budget: where one size takes more, only powers of two follow."""
+_REACH: Final = 8
+"""Up to this many times the size that paid last it is looked whether a larger one pays, when the next did not: two rows
+may be multiplied by other code than one, and slower, while eight take hardly longer than two."""
 DISCOVERY_LIMIT: Final = 1024
 """The largest size that is tried when no maxBatchSize is given."""
 PATIENCE: Final = 0.25
@@ -31,8 +34,8 @@ def ladder(max_batch_size: int, allowed: Sequence[int] = ()) -> list[int]:
 class WarmUpPlan:
     """Hands out sizes to measure and takes the results; the caller runs the model.
 
-    With neither a maximum nor allowed sizes given, sizes grow until one takes longer than `limit_seconds` or a
-    doubling no longer pays; the last size that paid is then `max_batch_size`. `budget_seconds` bounds the measured time
+    With neither a maximum nor allowed sizes given, sizes grow until one takes longer than `limit_seconds` or neither a
+    doubling nor two more pay; the last size that paid is then `max_batch_size`. `budget_seconds` bounds the measured time
     of all runs together. From `step` rows on the model is run in another way, which is worth most well above that size:
     up to twice as many rows each size that time and memory allow counts as one that pays.
     """
@@ -53,6 +56,8 @@ class WarmUpPlan:
         self._step = step
         self._budget = self._whole_budget = budget_seconds
         self._next = 0
+        self.looking = False
+        """The next size is beyond one that did not pay: a few runs tell enough."""
         self.points: dict[int, tuple[float, ...]] = {}
         self.max_batch_size = self._given or 1
         self.ceiling = self._given or DISCOVERY_LIMIT
@@ -75,8 +80,9 @@ class WarmUpPlan:
             return
         if self._pays(size):
             self.max_batch_size = size
+            self.looking = False
         elif size >= 2 * self.max_batch_size:
-            self._next = len(self._sizes)
+            self._look_beyond(size)
 
     def bound(self, rows: int | None) -> None:
         """The largest batch does not grow beyond so many rows while serving; None bounds nothing."""
@@ -94,6 +100,18 @@ class WarmUpPlan:
         last = len(self._sizes) - 1
         while not self._allowed and self._next < last and self._sizes[self._next].bit_count() > 1:
             self._next += 1
+
+    def _look_beyond(self, size: int) -> None:
+        """Goes on with the next power of two, unless that is too far or would take too long."""
+        larger = [position for position in range(self._next, len(self._sizes)) if self._sizes[position].bit_count() == 1]
+        self._next = larger[0] if larger else len(self._sizes)
+        self.looking = True
+        if not larger:
+            return
+        candidate = self._sizes[self._next]
+        seconds = min(self.points[size]) * candidate / size
+        if candidate > _REACH * self.max_batch_size or seconds > _DEAR_SHARE * self._whole_budget:
+            self._next = len(self._sizes)
 
     def _pays(self, size: int) -> bool:
         seconds = median(self.points[size])

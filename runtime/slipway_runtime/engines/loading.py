@@ -26,6 +26,8 @@ from slipway_runtime.models.warmup import make_inputs, plan_requests
 _SETTLING_RUNS: Final = 2
 """Per size, not timed: compilers and allocators meet each new shape there."""
 _TIMED_RUNS: Final = 8
+_LOOKING_RUNS: Final = 2
+"""Of a size that is only looked at."""
 _SIZE_SECONDS: Final = 1.0
 """A size whose runs took this long together is known well enough."""
 _BUDGET_SECONDS: Final = 10.0
@@ -115,7 +117,8 @@ def measure(plan: WarmUpPlan, predict: Predict, make_inputs: MakeInputs) -> None
             plan.refuse(size)
             break
         try:
-            runs = _time_runs(predict, make_inputs(size), _BUDGET_SECONDS - (perf_counter() - begun))
+            timed = _LOOKING_RUNS if plan.looking else _TIMED_RUNS
+            runs = _time_runs(predict, make_inputs(size), timed, _BUDGET_SECONDS - (perf_counter() - begun))
         except (PredictionError, MemoryError) as error:
             if not plan.points and _is_refusal(error):
                 log.warning(
@@ -162,12 +165,12 @@ def _failed(size: int, error: Exception) -> StartupError:
     return StartupError(Stage.WARM_UP, reason, f"The model failed on a batch of {size} rows: {error}")
 
 
-def _time_runs(predict: Predict, inputs: Mapping[str, Array], seconds_left: float) -> Sequence[float]:
+def _time_runs(predict: Predict, inputs: Mapping[str, Array], timed: int, seconds_left: float) -> Sequence[float]:
     """At least one run; the settling ones are left out as soon as there are others."""
     runs: list[float] = []
     spent = 0.0
     limit = min(_SIZE_SECONDS, max(0.0, seconds_left))
-    while len(runs) < _SETTLING_RUNS + _TIMED_RUNS and (not runs or spent < limit):
+    while len(runs) < _SETTLING_RUNS + timed and (not runs or spent < limit):
         begun = perf_counter()
         predict(inputs)
         runs.append(perf_counter() - begun)

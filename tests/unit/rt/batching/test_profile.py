@@ -193,7 +193,38 @@ def test_the_largest_size_that_pays_is_found_when_none_is_given() -> None:
 
     plan = run_plan(WarmUpPlan(None), lambda rows: saturating(rows) + 0.002 * rows)
     assert 16 <= plan.max_batch_size <= 128
-    assert max(plan.points) <= 2 * plan.max_batch_size
+    assert max(plan.points) <= 8 * plan.max_batch_size
+
+
+@pytest.mark.parametrize("dip", [2, 4])
+def test_sizes_that_do_not_pay_are_looked_beyond(dip: int) -> None:
+    """As of one row by a vector's code and more by a matrix's: two take three times as long as one, and eight hardly
+    longer than two."""
+
+    def dipped(rows: int) -> float:
+        return 0.010 if rows == 1 else 0.010 * dip + 0.001 * rows
+
+    plan = run_plan(WarmUpPlan(None, limit_seconds=0.1), dipped)
+    assert plan.max_batch_size >= 32
+    assert dipped(plan.max_batch_size) <= 0.1
+
+
+def test_of_a_model_whose_time_grows_with_its_rows_only_few_sizes_are_looked_at() -> None:
+    plan = WarmUpPlan(None)
+    looked = []
+    while (size := plan.next_size()) is not None:
+        if plan.looking:
+            looked.append(size)
+        plan.record(size, [0.010 * size] * 3)
+    assert looked == [4, 8]
+    assert plan.max_batch_size == 1
+
+
+def test_no_size_is_looked_at_that_would_take_long() -> None:
+    """A start that costs seconds more for every pod, to learn what is most likely known."""
+    plan = run_plan(WarmUpPlan(None, budget_seconds=10.0), lambda rows: 0.2 * rows)
+    assert max(plan.points) == 2
+    assert plan.max_batch_size == 1
 
 
 def test_a_size_from_which_on_the_model_runs_in_another_way_is_looked_at() -> None:
