@@ -18,7 +18,6 @@ if workers:
     configuration["engine"] = {"kind": "Worker", "workers": workers, "threads": 1}
 if os.environ.get("BENCHMARK_TUNING") == "off":
     configuration["tuning"] = {"enabled": False}
-configuration |= json.loads(os.environ.get("BENCHMARK_SLIPWAY", "{}"))
 path = scratch / "config.json"
 path.write_text(json.dumps(configuration))
 environment = {

@@ -35,9 +35,9 @@ class WarmUpPlan:
     """Hands out sizes to measure and takes the results; the caller runs the model.
 
     With neither a maximum nor allowed sizes given, sizes grow until one takes longer than `limit_seconds` or neither a
-    doubling nor two more pay; the last size that paid is then `max_batch_size`. `budget_seconds` bounds the measured time
-    of all runs together. From `step` rows on the model is run in another way, which is worth most well above that size:
-    up to twice as many rows each size that time and memory allow counts as one that pays.
+    doubling nor two more pay; the last size that paid is then `max_batch_size`. `budget_seconds` bounds the measured
+    time of all runs together. From `step` rows on the model is run in another way, which is worth most well above that
+    size: up to twice as many rows each size that time and memory allow counts as one that pays.
     """
 
     def __init__(
@@ -103,7 +103,9 @@ class WarmUpPlan:
 
     def _look_beyond(self, size: int) -> None:
         """Goes on with the next power of two, unless that is too far or would take too long."""
-        larger = [position for position in range(self._next, len(self._sizes)) if self._sizes[position].bit_count() == 1]
+        larger = [
+            position for position in range(self._next, len(self._sizes)) if self._sizes[position].bit_count() == 1
+        ]
         self._next = larger[0] if larger else len(self._sizes)
         self.looking = True
         if not larger:

@@ -17,7 +17,7 @@ from slipway_runtime.protocol.codec import Buffer, Codec, Decoded, Payload
 from slipway_runtime.protocol.compression import MIN_COMPRESSED_BYTES, choose_encoding, compress, decompress
 from slipway_runtime.protocol.errors import ApiError, internal_error
 from slipway_runtime.protocol.v2.metadata import MODEL_VERSION
-from slipway_runtime.telemetry.record import RequestRecord
+from slipway_runtime.serving.exchange import record_of
 from slipway_runtime.telemetry.telemetry import Telemetry
 from slipway_runtime.telemetry.timing import server_timing
 from slipway_runtime.telemetry.trace import traceresponse
@@ -91,16 +91,7 @@ class _Call:
         self._decoded: Decoded | None = None
         self._ticket: Ticket | None = None
         self._admitted = False
-        self._record = RequestRecord(
-            protocol=codec.protocol,
-            method="POST",
-            path=request.path.decode("latin-1"),
-            client=request.client,
-            request_id=request.request_id,
-            bytes_in=len(request.body),
-            started_at=request.started_at,
-            read_seconds=request.received_at - request.started_at,
-        )
+        self._record = record_of(request, codec.protocol)
 
     def begin(self) -> None:
         self._desk.telemetry.begin(self._record, self._request.headers.get(b"traceparent"))

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from fastapi import Response
 
+from slipway_runtime.http.exchange import Request
 from slipway_runtime.protocol.errors import ApiError
 from slipway_runtime.protocol.jsontext import render
 from slipway_runtime.telemetry.record import RequestRecord
@@ -20,6 +21,20 @@ class Exchange:
     record: RequestRecord
     recorded: bool = False
     """By whoever answered it, so that it is not counted again."""
+
+
+def record_of(request: Request, protocol: str) -> RequestRecord:
+    """Of a request that was answered before the application saw it."""
+    return RequestRecord(
+        protocol=protocol,
+        method="POST",
+        path=request.path.decode("latin-1"),
+        client=request.client,
+        request_id=request.request_id,
+        bytes_in=len(request.body),
+        started_at=request.started_at,
+        read_seconds=request.received_at - request.started_at,
+    )
 
 
 def exchange_of(scope: MutableMapping[str, Any]) -> Exchange:

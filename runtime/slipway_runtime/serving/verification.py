@@ -16,7 +16,7 @@ from slipway_runtime.lifecycle import Lifecycle
 from slipway_runtime.models.datatypes import Array
 from slipway_runtime.models.warmup import generate
 from slipway_runtime.protocol.errors import ApiError
-from slipway_runtime.telemetry.record import RequestRecord
+from slipway_runtime.serving.exchange import record_of
 from slipway_runtime.telemetry.telemetry import Telemetry
 
 _SEED: Final = 20240229
@@ -44,14 +44,7 @@ class VerifyEndpoint:
         self._telemetry = telemetry
 
     def __call__(self, request: Request, reply: Reply) -> None:
-        record = RequestRecord(
-            method="POST",
-            path=request.path.decode("latin-1"),
-            client=request.client,
-            request_id=request.request_id,
-            bytes_in=len(request.body),
-            started_at=request.started_at,
-        )
+        record = record_of(request, "other")
         self._telemetry.begin(record, request.headers.get(b"traceparent"))
 
         def finish(ticket: Ticket) -> None:
