@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import struct
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -52,6 +53,28 @@ def test_keeps_the_clients_request_id_when_it_is_harmless(client: Client, given:
 def test_does_not_mix_up_heads_that_begin_the_same(client: Client) -> None:
     for request_id in ("a", "a", "ab", "a"):
         assert client.post("/echo", b"1", f"X-Request-Id: {request_id}").answer().headers["x-request-id"] == request_id
+
+
+def test_what_waits_behind_others_that_could_be_read_as_well_came_with_them(loop: HttpLoop, client: Client) -> None:
+    """Or a burst would cost requests tens of milliseconds that nobody counts."""
+    with loop.client() as slow, loop.client() as first:
+        for one in (slow, first, client):
+            one.post("/echo").answer()
+        slow.post("/block", b"0.3")
+        time.sleep(0.1)  # the loop is held up by now
+        first.post("/block", b"0.3")
+        time.sleep(0.05)
+        client.post("/hold")
+        held = loop.next_held()
+        assert time.perf_counter() - held.request.received_at >= 0.3
+        held.answer()
+        assert client.answer().body == b"held"
+    began = time.perf_counter()
+    client.post("/hold")
+    later = loop.next_held()
+    later.answer()
+    assert later.request.received_at >= began, "the next turn has its own time"
+    assert client.answer().body == b"held"
 
 
 def test_reads_requests_byte_by_byte(client: Client) -> None:
