@@ -50,7 +50,7 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._buckets = Buckets(facts)
         self._runner = Runner(engine, facts, scheduler, counts, answer=self._answer, freed=self._turn, clock=clock)
-        self._express = Express(engine, facts, scheduler, counts, clock)
+        self._express = Express(engine, facts, scheduler, counts, clock, self._loop.call_soon)
         self._names = tuple(spec.name for spec in facts.signature.outputs)
         self._timeout_seconds = scheduler.policy.timeout_seconds
         self._arrived: list[Ticket] = []

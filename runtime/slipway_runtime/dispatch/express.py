@@ -51,11 +51,14 @@ class Express:
         scheduler: Scheduler,
         counts: DispatchCounts,
         clock: Callable[[], float],
+        later: Callable[..., object],
     ) -> None:
+        """`later` is the loop's `call_soon`."""
         self._engine = engine
         self._scheduler = scheduler
         self._counts = counts
         self._clock = clock
+        self._later = later
         self._names = tuple(spec.name for spec in facts.signature.outputs)
         self._limit_seconds = scheduler.policy.timeout_seconds
 
@@ -80,7 +83,8 @@ class Express:
             ended_at = self._clock()
             well = load.hand_out(outputs, batch, execution.compute_seconds)
             if well:
-                self._learn(batch, load.offered_at, ended_at)
+                # The transports send at the end of this turn, and no batch is decided on before the next one.
+                self._later(self._learn, batch, load.offered_at, ended_at)
         self._engine.release(execution)
         return well
 
