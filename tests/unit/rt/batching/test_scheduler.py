@@ -289,12 +289,18 @@ def test_an_unmeasured_shape_starts_from_the_measured_one_scaled_by_its_size() -
     assert batch.predicted_seconds == pytest.approx(0.010 + 10 * 0.001)
 
 
+def keep_busy(scheduler: Scheduler, now: float = 0.0) -> Batch:
+    """The batch of ten that runs from now on; five requests wait behind it."""
+    offer(scheduler, *singles(10), now=now)
+    running = scheduler.decide(now).batch
+    assert running is not None
+    offer(scheduler, *singles(5, first=10), now=now + 0.01)
+    return running
+
+
 def test_a_batch_is_formed_ahead_for_the_moment_that_the_one_before_it_is_expected_to_end() -> None:
     scheduler = make(target=TARGET)
-    offer(scheduler, *singles(10))
-    running = scheduler.decide(0.0).batch
-    assert running is not None
-    offer(scheduler, *singles(5, first=10), now=0.01)
+    running = keep_busy(scheduler)
     assert scheduler.decide(0.018).batch is None
     ahead = scheduler.decide(0.018, ahead=True).batch
     assert ahead is not None
@@ -316,11 +322,8 @@ def test_no_batch_is_formed_ahead_of_one_whose_end_is_vague() -> None:
         batch = scheduler.decide(float(now)).batch
         assert batch is not None
         scheduler.complete(batch, now + 0.011 * (2.0 if now % 10 == 0 else 1.0))
-    offer(scheduler, *singles(10), now=100.0)
-    running = scheduler.decide(100.0).batch
-    assert running is not None
+    running = keep_busy(scheduler, now=100.0)
     assert running.planned_seconds - running.predicted_seconds > 0.005
-    offer(scheduler, *singles(5, first=10), now=100.001)
     assert scheduler.decide(100.018, ahead=True).batch is None
     scheduler.complete(running, 100.030)
     assert len(ids(scheduler.decide(100.030).batch)) == 5
@@ -328,17 +331,13 @@ def test_no_batch_is_formed_ahead_of_one_whose_end_is_vague() -> None:
 
 def test_where_nothing_is_refused_for_the_target_batches_are_formed_ahead_however_vague_the_end() -> None:
     scheduler = vague()
-    offer(scheduler, *singles(10))
-    assert scheduler.decide(0.0).batch is not None
-    offer(scheduler, *singles(5, first=10), now=0.01)
+    keep_busy(scheduler)
     assert scheduler.decide(0.018, ahead=True).batch is not None
 
 
 def test_no_batch_is_formed_ahead_of_one_that_takes_longer_than_planned() -> None:
     scheduler = make(target=TARGET)
-    offer(scheduler, *singles(10))
-    assert scheduler.decide(0.0).batch is not None
-    offer(scheduler, *singles(5, first=10), now=0.01)
+    keep_busy(scheduler)
     assert scheduler.decide(0.025, ahead=True).batch is None
 
 
