@@ -18,6 +18,7 @@ demo: install ## Bring up a real local cluster, install the operator, serve a mo
 	@$(PYTHON) -m tests.demo
 
 test: install ## Run every tier of tests that can run on this machine, in lanes side by side (LANES=0: one after the other)
+	-@$(PYTHON) -m tests.cluster prepare
 	@$(PYTHON) -m pytest -n $(LANES)
 
 unit: install ## Run the quick tests (a minute or two, no cluster)

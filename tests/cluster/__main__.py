@@ -1,4 +1,4 @@
-"""The command line: `python -m tests.cluster up | down | status | env | load-image | tool`."""
+"""The command line: `python -m tests.cluster prepare | up | down | status | env | load-image | tool`."""
 
 from __future__ import annotations
 
@@ -60,6 +60,13 @@ def up(mode: str, name: str, nodes: int, gpus: int) -> None:
         return
     click.echo(_describe(cluster.state))
     click.echo(f'To talk to it:  eval "$(python -m tests.cluster env --name {cluster.name})"')
+
+
+@main.command()
+def prepare() -> None:
+    """Find, download or compile every program, before something that has to end in time needs one."""
+    external = os.environ.get("KUBECONFIG")
+    components.ensure_all(["kubectl", "helm", "versitygw"] if external else COMPONENTS)
 
 
 @main.command()
