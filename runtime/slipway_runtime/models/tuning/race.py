@@ -25,7 +25,7 @@ _ROUND_SECONDS: Final = 0.004
 _LONGEST_ROUND_SECONDS: Final = 4 * _ROUND_SECONDS
 """It is not repeated any more when it took this long, as on a machine that just became busy."""
 _LEAST_SECONDS: Final = 1e-6
-"""No run is as short: a thread's own clock that says so stood still for a while, as it does on some virtual machines."""
+"""No run is as short: a thread's own clock that says so stood still for a while, as on some virtual machines."""
 _RACE_SECONDS: Final = 1.5
 _LONGEST_RACE_SECONDS: Final = 5.0
 _PATIENCE_SECONDS: Final = 20.0
