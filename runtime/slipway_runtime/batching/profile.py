@@ -187,9 +187,8 @@ class ExecutionProfile:
         self._local = [seconds * drift for seconds in self._local]
         if self._batches - self._drifted_at > _RATIOS:
             # Of a change that is rare the wrong predictions say nothing; those of a machine that wavers are its tail.
-            for _ in range(min(_DRIFT_WINDOW, len(self._ratios))):
-                self._ratios.pop()
-            self._ratios += [ratio / drift for ratio in self._recent]
+            before = list(self._ratios)[:-_DRIFT_WINDOW]
+            self._ratios = deque([*before, *(ratio / drift for ratio in self._recent)], maxlen=_RATIOS)
         self._drifted_at = self._batches
         self._recent.clear()
         self._recent_faster = self._recent_slower = 0

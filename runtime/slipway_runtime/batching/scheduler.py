@@ -116,11 +116,16 @@ class Scheduler:
         dropped = self.expire(now)
         start = now
         if not self.has_free_executor:
-            running = min(self._running.values(), key=attrgetter("predicted_end"), default=None)
-            if not ahead or running is None or self._ends_too_vaguely(running, now):
+            if not ahead:
                 return Decision(None, tuple(dropped))
+            running = min(self._running.values(), key=attrgetter("predicted_end"))
             start = max(now, running.predicted_end)
-            now = max(now, running.planned_end) if self.policy.sheds_at_target else start
+            if not self.policy.sheds_at_target:
+                now = start
+            elif self._ends_too_vaguely(running, now):
+                return Decision(None, tuple(dropped))
+            else:
+                now = running.planned_end
         wakes: list[float] = []
         for lane in self._lanes_by_urgency():
             if not self._alone:
@@ -305,11 +310,8 @@ class Scheduler:
 
     def _ends_too_vaguely(self, running: Batch, now: float) -> bool:
         """Whether requests that are chosen before the batch ends could be late, and wait better until it has ended."""
-        if not self.policy.sheds_at_target:
-            return False
-        return now > running.planned_end or (
-            running.planned_seconds - running.predicted_seconds > _VAGUE_SHARE * self._target_seconds
-        )
+        spread_seconds = running.planned_seconds - running.predicted_seconds
+        return now > running.planned_end or spread_seconds > _VAGUE_SHARE * self._target_seconds
 
     def _compare_with_target(self, lane: Lane, answers: int, late: int) -> bool:
         self._feedback.observe(answers, late, lane.profile.tail_factor)

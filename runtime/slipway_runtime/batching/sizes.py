@@ -103,12 +103,9 @@ class WarmUpPlan:
 
     def _look_beyond(self, size: int) -> None:
         """Goes on with the next power of two, unless that is too far or would take too long."""
-        larger = [
-            position for position in range(self._next, len(self._sizes)) if self._sizes[position].bit_count() == 1
-        ]
-        self._next = larger[0] if larger else len(self._sizes)
+        self._skip_to_power()
         self.looking = True
-        if not larger:
+        if self._next == len(self._sizes):
             return
         candidate = self._sizes[self._next]
         seconds = min(self.points[size]) * candidate / size

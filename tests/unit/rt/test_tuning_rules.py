@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
 from time import perf_counter, sleep
@@ -187,6 +187,15 @@ def test_one_takes_over_at_the_first_size_at_which_it_is_faster(each: float, exp
     assert find_crossing(cast(Model, lone), cast(Model, many), batches(2, 4, 8), 16, clock) == expected
 
 
+def race_of_two(archive: Clocked, quick: Clocked, clock: Callable[[], float]) -> Sequence[float]:
+    """What the quick one takes as parts of the archive's time, for one row and for eight."""
+    Clocked.now = 0.0
+    requests = list(batches(1, 8).values())
+    measured, failed = race(cast(Model, archive), {ONNX: cast(Model, quick)}, requests, inf, clock)
+    assert not failed
+    return measured[ONNX].ratios
+
+
 def test_a_neighbour_that_slows_a_round_down_does_not_decide() -> None:
     """Every third call of the race's clock-time is ten times as long, for whoever runs then."""
 
@@ -194,31 +203,15 @@ def test_a_neighbour_that_slows_a_round_down_does_not_decide() -> None:
         return lambda rows: seconds * rows * (10 if int(Clocked.now / 7) % 3 == 0 else 1)
 
     archive, quick = Clocked(disturbed(0.01)), Clocked(disturbed(0.005))
-    Clocked.now = 0.0
-    measured, failed = race(
-        cast(Model, archive),
-        {ONNX: cast(Model, quick)},
-        list(batches(1, 8).values()),
-        inf,
-        lambda: Clocked.now,
-    )
-    assert not failed
-    assert measured[ONNX].ratios == pytest.approx([0.5, 0.5])
+    ratios = race_of_two(archive, quick, lambda: Clocked.now)
+    assert ratios == pytest.approx([0.5, 0.5])
 
 
 def test_a_clock_that_stands_still_for_a_while_ends_no_start() -> None:
     """As a thread's own does on some virtual machines when they are busy."""
     archive, quick = Clocked(lambda rows: 0.01 * rows), Clocked(lambda rows: 0.005 * rows)
-    Clocked.now = 0.0
-    measured, failed = race(
-        cast(Model, archive),
-        {ONNX: cast(Model, quick)},
-        list(batches(1, 8).values()),
-        inf,
-        lambda: Clocked.now // 100,
-    )
-    assert not failed
-    assert all(ratio > 0 for ratio in measured[ONNX].ratios)
+    ratios = race_of_two(archive, quick, lambda: Clocked.now // 100)
+    assert all(ratio > 0 for ratio in ratios)
 
 
 def test_a_thread_alone_is_timed_by_its_own_work() -> None:
